@@ -1,0 +1,61 @@
+# Everything the project takes from outside, and the build types.
+
+option(TIDEGATE_STATIC_LLVM "Link MLIR and LLVM statically into the tools" OFF)
+option(TIDEGATE_SANITIZE "Build with address and undefined-behaviour sanitizers" OFF)
+option(TIDEGATE_TESTS "Build the tests" ON)
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+# Dev: quick to compile, still fast enough to run the tests, asserts on.
+set(CMAKE_CXX_FLAGS_DEV "-O1 -g1" CACHE STRING "")
+set(CMAKE_C_FLAGS_DEV "-O1 -g1" CACHE STRING "")
+if(TIDEGATE_SANITIZE)
+  add_compile_options(-fsanitize=address,undefined -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+endif()
+
+find_program(CCACHE ccache)
+if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+find_program(LLVM_CONFIG NAMES llvm-config-22 REQUIRED)
+execute_process(COMMAND ${LLVM_CONFIG} --cmakedir OUTPUT_VARIABLE llvm_cmake_dir
+                OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+execute_process(COMMAND ${LLVM_CONFIG} --bindir OUTPUT_VARIABLE TIDEGATE_LLVM_BIN
+                OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+find_package(LLVM 22 REQUIRED CONFIG PATHS ${llvm_cmake_dir} NO_DEFAULT_PATH)
+find_package(MLIR REQUIRED CONFIG PATHS ${llvm_cmake_dir}/../mlir NO_DEFAULT_PATH)
+list(APPEND CMAKE_MODULE_PATH ${MLIR_CMAKE_DIR} ${LLVM_CMAKE_DIR})
+set(LLVM_EXTERNAL_LIT ${TIDEGATE_LLVM_BIN}/lit)
+include(TableGen)
+include(AddLLVM)
+include(AddMLIR)
+
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(Boost REQUIRED COMPONENTS program_options)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(ZLIB REQUIRED)
+
+# The CUDA back end is loaded at run time; the toolkit's headers decide whether
+# it is built at all.
+find_package(CUDAToolkit QUIET)
+if(CUDAToolkit_FOUND)
+  message(STATUS "CUDA: toolkit ${CUDAToolkit_VERSION} found (the CUDA back end is not built yet)")
+else()
+  message(STATUS "CUDA: toolkit not found, building for the CPU only")
+endif()
+
+if(TIDEGATE_STATIC_LLVM)
+  if(NOT TARGET MLIRIR)
+    message(FATAL_ERROR "TIDEGATE_STATIC_LLVM needs MLIR's static archives (libmlir-22-dev)")
+  endif()
+  find_program(LLD NAMES ld.lld-22 ld.lld)
+  if(LLD)
+    add_link_options(-fuse-ld=lld)
+  endif()
+  add_compile_options(-ffunction-sections -fdata-sections)
+  add_link_options(-Wl,--gc-sections -static-libstdc++ -static-libgcc)
+endif()

@@ -1,0 +1,19 @@
+# One configuration for every lit test of the project.
+import os
+
+import lit.formats
+
+config.name = "Tidegate"
+config.test_format = lit.formats.ShTest(True)
+config.suffixes = [".mlir", ".tg", ".test"]
+config.excludes = ["unit", "Inputs"]
+config.test_source_root = os.path.dirname(__file__)
+
+path = os.pathsep.join([config.tidegate_bin, config.llvm_bin, os.environ["PATH"]])
+config.environment["PATH"] = path
+config.substitutions.append(("%examples", os.path.join(config.source_dir, "examples")))
+# Executables are found by PATH; FileCheck's variables never leak between labels.
+config.environment["FILECHECK_OPTS"] = "--enable-var-scope"
+for name in ("OMP_NUM_THREADS", "HOME", "TMPDIR"):
+    if name in os.environ:
+        config.environment[name] = os.environ[name]
