@@ -1,0 +1,112 @@
+//===- Driver.h - Source in, something executable out -----------*- C++ -*-===//
+// The whole compiler as its users see it: the command-line tool, Python and
+// tests. No MLIR type crosses this header.
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "runtime/core/HostTensor.h"
+#include "runtime/train/Model.h"
+
+#include <cstdint>
+#include <exception>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace tidegate {
+
+enum class Precision { F32, F64 };
+/// How recurrences run: token by token as written, or the derived chunk form.
+enum class ScanForm { Token, Chunk };
+
+using ParamList = std::vector<std::pair<std::string, std::string>>;
+
+struct SourceFile {
+  std::string path, text;
+};
+
+/// A program and its compile-time parameters (later entries win).
+struct ProgramSource {
+  std::string path; ///< Of the main file; "-" is stdin.
+  ParamList params;
+  /// When not empty, the files as a checkpoint keeps them: the main file and
+  /// its imports are looked up here by path and never on disk.
+  std::vector<SourceFile> files;
+};
+
+struct CompileOptions {
+  Precision precision = Precision::F32;
+  ScanForm form = ScanForm::Chunk;
+  int64_t chunk = 0; ///< Rows of a chunk; 0: the compiler's choice.
+  int threads = 0;   ///< 0: all cores.
+};
+
+/// The program is wrong. Diagnostics are already on stderr.
+class CompileError : public std::exception {
+public:
+  const char *what() const noexcept override { return "the program has errors"; }
+};
+
+/// Every function below throws CompileError for errors in the program and
+/// RuntimeError for files that cannot be read and arguments that do not fit.
+
+/// The weights of the program's model, in a fixed order.
+std::vector<train::ParameterSpec> modelParameters(const ProgramSource &source);
+
+/// The main file and every file it imports (not the standard library), so that
+/// `ProgramSource::files` can replay the program elsewhere.
+std::vector<SourceFile> sourceFiles(const ProgramSource &source);
+
+/// The program's parameters of a reference `config.json`, by the table `import` uses.
+ParamList paramsFromConfig(const std::string &configPath);
+
+/// The model with zero weights; fill them by train::initialiseParameters or from a file.
+std::unique_ptr<train::Model> compileModel(const ProgramSource &source, const CompileOptions &options);
+
+/// Names that emitStage takes, in the order of compilation, each with one line of help.
+std::vector<std::pair<std::string, std::string>> stages();
+std::string emitStage(const ProgramSource &source, const std::string &stage, const CompileOptions &options);
+
+/// An argument or result of an entry point.
+struct ValueSpec {
+  static constexpr int64_t kBatch = -1, kTime = -2;
+  std::string name;
+  std::vector<int64_t> shape; ///< Sizes, kBatch or kTime.
+  runtime::Dtype dtype = runtime::Dtype::F32;
+};
+
+/// A compiled function or layer; its weights are inputs by name.
+class EntryProgram {
+public:
+  using Tensors = std::map<std::string, runtime::HostTensor>;
+
+  virtual ~EntryProgram() = default;
+  virtual const std::vector<ValueSpec> &inputs() const = 0;
+  virtual const std::vector<ValueSpec> &outputs() const = 0;
+  /// Inputs have the specs' dtypes and agree in B and T.
+  virtual Tensors run(const Tensors &inputs) = 0;
+  /// Vector-Jacobian products: cotangents by output name (a missing one is
+  /// zero) in, "grad.NAME" for every floating input out.
+  virtual Tensors vjp(const Tensors &inputs, const Tensors &cotangents) = 0;
+};
+
+/// Any function, layer or the model by name. `inputShapes` are those of the
+/// tensors at hand; they bind what the declaration leaves open.
+std::unique_ptr<EntryProgram> compileEntry(const ProgramSource &source, const std::string &entry,
+                                           const CompileOptions &options,
+                                           const std::map<std::string, std::vector<int64_t>> &inputShapes);
+
+/// One training step's memory and work at given B and T, before running it.
+struct PlanReport {
+  int64_t peakBytes = 0;
+  std::vector<std::pair<std::string, int64_t>> classBytes; ///< weights, gradients, moments, activations, ...
+  double flops = 0;  ///< Of one training step.
+  int64_t steps = 0; ///< Launches, library calls and copies.
+  std::string table; ///< For people: one row a step or group.
+  std::string json;  ///< An object: everything above and the rows of the table.
+};
+PlanReport planModel(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options);
+
+} // namespace tidegate
