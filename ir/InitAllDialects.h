@@ -1,0 +1,12 @@
+//===- InitAllDialects.h - Every dialect a module may use -------*- C++ -*-===//
+#pragma once
+
+#include "ir/Nn/NnDialect.h"
+#include "ir/Rec/RecDialect.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+namespace tidegate {
+inline void registerAllDialects(mlir::DialectRegistry &registry) {
+  registry.insert<mlir::func::FuncDialect, nn::NnDialect, rec::RecDialect>();
+}
+} // namespace tidegate

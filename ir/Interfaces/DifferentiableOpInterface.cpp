@@ -1,0 +1,3 @@
+#include "ir/Interfaces/DifferentiableOpInterface.h"
+
+#include "ir/Interfaces/DifferentiableOpInterface.cpp.inc"

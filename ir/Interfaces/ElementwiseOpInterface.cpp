@@ -1,0 +1,3 @@
+#include "ir/Interfaces/ElementwiseOpInterface.h"
+
+#include "ir/Interfaces/ElementwiseOpInterface.cpp.inc"

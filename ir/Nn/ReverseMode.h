@@ -1,0 +1,27 @@
+//===- ReverseMode.h - Cotangents through straight-line code ----*- C++ -*-===//
+#pragma once
+
+#include "mlir/IR/Builders.h"
+#include "llvm/ADT/DenseMap.h"
+
+namespace tidegate::nn {
+
+/// Cotangents of values; a missing value means zero. Several contributions to
+/// one value are added where they arise.
+class Cotangents {
+public:
+  /// Adds `cotangent` (may be null) to that of `value`.
+  void add(mlir::OpBuilder &builder, mlir::Value value, mlir::Value cotangent);
+  /// The cotangent of `value`, null for zero.
+  mlir::Value lookup(mlir::Value value) const { return map.lookup(value); }
+
+private:
+  llvm::DenseMap<mlir::Value, mlir::Value> map;
+};
+
+/// Walks `ops` backwards and appends, at the builder's position, the adjoint of
+/// each op that a cotangent reaches. Cotangents of the results that matter are
+/// seeded by the caller. Errors: an op that is reached and has no adjoint.
+llvm::LogicalResult reverse(mlir::OpBuilder &builder, llvm::ArrayRef<mlir::Operation *> ops, Cotangents &cotangents);
+
+} // namespace tidegate::nn

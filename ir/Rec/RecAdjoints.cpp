@@ -1,0 +1,73 @@
+//===- RecAdjoints.cpp - Adjoints of the tile ops ---------------*- C++ -*-===//
+// Scores and mixes are closed under differentiation: each is bilinear in its
+// two matrix operands, and a gate's cotangent is the operand it multiplies times
+// that operand's own cotangent.
+//===----------------------------------------------------------------------===//
+#include "ir/Nn/NnOps.h"
+#include "ir/Rec/RecOps.h"
+
+using namespace mlir;
+using namespace tidegate;
+using namespace tidegate::rec;
+
+using Cotangents = ArrayRef<Value>;
+using Out = MutableArrayRef<Value>;
+
+void CumsumOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
+  out[0] = CumsumOp::create(b, getLoc(), dy[0], !getReverse(), getExclusive());
+}
+
+/// Sets the cotangents of a pair of gates: `+ a * da` for the gate of `a`'s rows
+/// with sign `sign`, summed over channels for a gate of width 1.
+static Value gateCotangent(OpBuilder &b, Location loc, Value a, Value da, double sign, Value gate) {
+  Value product = nn::MulOp::create(b, loc, a, da);
+  if (sign < 0)
+    product = nn::NegOp::create(b, loc, product);
+  return nn::sumTo(b, loc, product, cast<RankedTensorType>(gate.getType()));
+}
+
+void DecayScoresOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
+  Location loc = getLoc();
+  auto mix = [&](Value x, Type type, bool transposed) -> Value {
+    return DecayMixOp::create(b, loc, type, dy[0], x, getRowGate(), getColGate(), getRowPositions(),
+                              getColPositions(), transposed);
+  };
+  out[0] = mix(getCols(), getRows().getType(), /*transposed=*/false);
+  out[1] = mix(getRows(), getCols().getType(), /*transposed=*/true);
+  if (!getRowGate())
+    return;
+  out[2] = gateCotangent(b, loc, getRows(), out[0], 1, getRowGate());
+  out[3] = gateCotangent(b, loc, getCols(), out[1], -1, getColGate());
+}
+
+void DecayMixOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
+  Location loc = getLoc();
+  bool transposed = getTransposed();
+  Value rows = transposed ? getInput() : dy[0], cols = transposed ? dy[0] : getInput();
+  out[0] = DecayScoresOp::create(b, loc, getScores().getType(), rows, cols, getRowGate(), getColGate(),
+                                 getRowPositions(), getColPositions());
+  out[1] = DecayMixOp::create(b, loc, getInput().getType(), getScores(), dy[0], getRowGate(), getColGate(),
+                              getRowPositions(), getColPositions(), !transposed);
+  if (!getRowGate())
+    return;
+  // The rows' gate multiplies y (input if transposed), the columns' the other.
+  Value ofInput = nn::MulOp::create(b, loc, getInput(), out[1]);
+  Value ofResult = nn::MulOp::create(b, loc, getResult(), dy[0]);
+  Value row = transposed ? ofInput : ofResult, col = transposed ? ofResult : ofInput;
+  out[2] = nn::sumTo(b, loc, row, cast<RankedTensorType>(getRowGate().getType()));
+  out[3] = nn::sumTo(b, loc, nn::NegOp::create(b, loc, col), cast<RankedTensorType>(getColGate().getType()));
+}
+
+/// Differentiates the solve, not the inverse: dY = (I - M)^-T dN, dM = stril(dY N^T).
+void SolveUnitLowerOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
+  Location loc = getLoc();
+  Value dRhs = SolveUnitLowerOp::create(b, loc, getRhs().getType(), getMatrix(), dy[0], !getTransposed());
+  Value outer = getTransposed() ? nn::DotOp::create(b, loc, getResult(), dRhs, {1}, {1})
+                                : nn::DotOp::create(b, loc, dRhs, getResult(), {1}, {1});
+  out[0] = StrictlyLowerOp::create(b, loc, outer);
+  out[1] = dRhs;
+}
+
+void StrictlyLowerOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
+  out[0] = StrictlyLowerOp::create(b, getLoc(), dy[0]);
+}

@@ -1,0 +1,17 @@
+//===- RecOps.h - Ops of the recurrence dialect -----------------*- C++ -*-===//
+#pragma once
+
+#include "ir/Interfaces/DifferentiableOpInterface.h"
+#include "ir/Rec/RecDialect.h"
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "ir/Rec/RecEnums.h.inc"
+
+#define GET_OP_CLASSES
+#include "ir/Rec/RecOps.h.inc"
