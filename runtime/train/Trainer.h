@@ -1,0 +1,49 @@
+//===- Trainer.h - The training loop ----------------------------*- C++ -*-===//
+// Schedule, batch, step, log, evaluate, save. Everything random or timed by
+// the step number is a function of it, so a run that was stopped and resumed
+// computes the same bits as one that was not.
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "runtime/train/Checkpoint.h"
+#include "runtime/train/Evaluate.h"
+#include "runtime/train/LrSchedule.h"
+#include "runtime/train/Progress.h"
+#include "runtime/train/TextData.h"
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace tidegate::train {
+
+struct TrainSettings {
+  int64_t batch = 8, seq = 256; ///< B windows of T tokens a step.
+  LrSchedule schedule;          ///< Its `steps` is the length of the run.
+  double beta1 = 0.9, beta2 = 0.95, eps = 1e-15, weightDecay = 0.1, maxNorm = 1.0;
+  int64_t logEvery = 10;       ///< Steps between plain progress lines.
+  int64_t saveEvery = 0;       ///< Steps between checkpoints; 0: only the last.
+  int64_t evalEvery = 0;       ///< Steps between losses on held-out text; 0: only the last.
+  int64_t evalBytes = 1 << 16; ///< Held-out bytes used in between; the last uses all.
+
+  /// What decides the numbers a run computes, for run.json and for comparison on resume.
+  nlohmann::ordered_json toJson() const;
+};
+
+struct TrainSummary {
+  int64_t step = 0, skipped = 0;
+  double trainLoss = 0; ///< Of the last step done now; NaN when there was none.
+  bool interrupted = false;
+  double seconds = 0, tokensPerSecond = 0; ///< Of training steps only.
+  std::optional<TextLoss> heldOut;         ///< Over all held-out bytes; none when interrupted or nothing is held out.
+  std::string checkpoint;                  ///< Path of the last one.
+};
+
+/// Trains `model` from `state` (with its weights and moments loaded) to the end
+/// of the schedule, or until `stop` says so between two steps; saves then.
+/// Errors: RuntimeError; InvalidArgument after 100 skipped steps in a row.
+TrainSummary train(Model &model, const TextData &data, const TrainSettings &settings, RunState &state,
+                   CheckpointDirectory &directory, Progress &progress, const std::function<bool()> &stop);
+
+} // namespace tidegate::train
