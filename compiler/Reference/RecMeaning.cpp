@@ -1,0 +1,106 @@
+//===- RecMeaning.cpp - Meaning of the chunk form's tiles -------*- C++ -*-===//
+// Straight from the formulas: every e^(Gq - Gk) is evaluated on its own.
+//===----------------------------------------------------------------------===//
+#include "compiler/Reference/Meaning.h"
+#include "ir/Rec/RecOps.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+#include <cmath>
+
+using namespace mlir;
+using namespace tidegate;
+using namespace tidegate::reference;
+
+static FailureOr<Tensor> evaluate(rec::CumsumOp op, Operands x) {
+  Tensor result = Tensor::zeros(x[0]->shape);
+  int64_t rows = x[0]->shape[0], width = rows ? x[0]->size() / rows : 0;
+  for (int64_t d = 0; d < width; ++d) {
+    double sum = 0;
+    for (int64_t n = 0; n < rows; ++n) {
+      int64_t at = (op.getReverse() ? rows - 1 - n : n) * width + d;
+      double value = x[0]->values[at];
+      result.values[at] = op.getExclusive() ? sum : sum + value;
+      sum += value;
+    }
+  }
+  return result;
+}
+
+namespace {
+/// e^(Gq[j, d] - Gk[m, d]), or 1 without gates.
+struct Decay {
+  const Tensor *row = nullptr, *col = nullptr;
+
+  static double at(const Tensor &gate, int64_t event, int64_t channel) {
+    int64_t width = gate.shape[1];
+    return gate.values[event * width + (width == 1 ? 0 : channel)];
+  }
+  double operator()(int64_t j, int64_t m, int64_t d) const {
+    return row ? std::exp(at(*row, j, d) - at(*col, m, d)) : 1.0;
+  }
+};
+} // namespace
+
+static FailureOr<Tensor> evaluate(rec::DecayScoresOp op, Operands x) {
+  const Tensor &q = *x[0], &k = *x[1];
+  Decay decay{op.getRowGate() ? x[2] : nullptr, op.getRowGate() ? x[3] : nullptr};
+  int64_t rows = q.shape[0], cols = k.shape[0], width = q.shape[1];
+  Tensor result = Tensor::zeros({rows, cols});
+  for (int64_t j = 0; j < rows; ++j)
+    for (int64_t m = 0; m < cols; ++m)
+      for (int64_t d = 0; d < width && op.isBefore(m, j); ++d)
+        result.values[j * cols + m] += q.values[j * width + d] * k.values[m * width + d] * decay(j, m, d);
+  return result;
+}
+
+static FailureOr<Tensor> evaluate(rec::DecayMixOp op, Operands x) {
+  const Tensor &p = *x[0], &input = *x[1];
+  Decay decay{op.getRowGate() ? x[2] : nullptr, op.getRowGate() ? x[3] : nullptr};
+  int64_t rows = p.shape[0], cols = p.shape[1], width = input.shape[1];
+  bool transposed = op.getTransposed();
+  Tensor result = Tensor::zeros({transposed ? cols : rows, width});
+  for (int64_t j = 0; j < rows; ++j)
+    for (int64_t m = 0; m < cols; ++m)
+      for (int64_t d = 0; d < width && op.isBefore(m, j); ++d)
+        result.values[(transposed ? m : j) * width + d] +=
+            p.values[j * cols + m] * input.values[(transposed ? j : m) * width + d] * decay(j, m, d);
+  return result;
+}
+
+/// Substitution, row by row; the last row first for the transposed system.
+static FailureOr<Tensor> evaluate(rec::SolveUnitLowerOp op, Operands x) {
+  const Tensor &matrix = *x[0];
+  Tensor result = *x[1];
+  int64_t rows = matrix.shape[0], width = result.shape[1];
+  bool transposed = op.getTransposed();
+  for (int64_t s = 0; s < rows; ++s) {
+    int64_t n = transposed ? rows - 1 - s : s;
+    for (int64_t r = 0; r < s; ++r) {
+      int64_t m = transposed ? rows - 1 - r : r;
+      double weight = transposed ? matrix.values[m * rows + n] : matrix.values[n * rows + m];
+      for (int64_t d = 0; d < width; ++d)
+        result.values[n * width + d] += weight * result.values[m * width + d];
+    }
+  }
+  return result;
+}
+
+static FailureOr<Tensor> evaluate(rec::StrictlyLowerOp op, Operands x) {
+  Tensor result = *x[0];
+  int64_t rows = result.shape[0], cols = result.shape[1];
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = i; j < cols; ++j)
+      result.values[i * cols + j] = 0;
+  return result;
+}
+
+FailureOr<Tensor> reference::evaluateRec(Operation *op, Operands operands, bool &isKnown) {
+  isKnown = true;
+  return llvm::TypeSwitch<Operation *, FailureOr<Tensor>>(op)
+      .Case<rec::CumsumOp, rec::DecayScoresOp, rec::DecayMixOp, rec::SolveUnitLowerOp, rec::StrictlyLowerOp>(
+          [&](auto known) { return evaluate(known, operands); })
+      .Default([&](Operation *) -> FailureOr<Tensor> {
+        isKnown = false;
+        return failure();
+      });
+}
