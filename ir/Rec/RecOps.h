@@ -15,3 +15,12 @@
 
 #define GET_OP_CLASSES
 #include "ir/Rec/RecOps.h.inc"
+
+namespace tidegate::rec {
+
+/// The scan itself, or one in its place that saves (does not save) its entry
+/// states and has taken over its uses; `op` is then dead.
+ScanOp withEntryStates(ScanOp op);
+ScanOp withoutEntryStates(ScanOp op);
+
+} // namespace tidegate::rec

@@ -17,19 +17,25 @@ using namespace tidegate::rec;
 
 bool ScanOp::isWorthSaving() { return true; }
 
-/// The scan itself, or one like it in its place that saves its entry states.
-static ScanOp withEntryStates(ScanOp op) {
-  if (op.getSaveStates() || op.getNumStates() == 0)
-    return op;
+/// A scan like `op` in its place, but for saving entry states; `op` loses its uses.
+static ScanOp replaced(ScanOp op, bool saveStates) {
   OpBuilder builder(op);
   IRMapping mapping;
   Region body;
   op.getBody().cloneInto(&body, mapping);
-  auto saving = ScanOp::create(builder, op.getLoc(), op.getInputs(), op.getKinds(), op.getInits(), op.getChunk(),
-                               op.getOutKinds(), op.getNumStates(), op.getReverse(), /*saveStates=*/true, &body);
-  op->replaceAllUsesWith(saving.getResults().take_front(op.getNumResults()));
-  return saving;
+  auto scan = ScanOp::create(builder, op.getLoc(), op.getInputs(), op.getKinds(), op.getInits(), op.getChunk(),
+                             op.getOutKinds(), op.getNumStates(), op.getReverse(), saveStates, &body);
+  scan->setDiscardableAttrs(op->getDiscardableAttrDictionary());
+  for (auto [from, to] : llvm::zip(op.getResults(), scan.getResults()))
+    from.replaceAllUsesWith(to);
+  return scan;
 }
+
+ScanOp rec::withEntryStates(ScanOp op) {
+  return op.getSaveStates() || op.getNumStates() == 0 ? op : replaced(op, /*saveStates=*/true);
+}
+
+ScanOp rec::withoutEntryStates(ScanOp op) { return op.getSaveStates() ? replaced(op, /*saveStates=*/false) : op; }
 
 static bool isFloat(Value value) { return isa<FloatType>(getElementTypeOrSelf(value.getType())); }
 

@@ -1,0 +1,48 @@
+//===- Passes.td - Differentiation passes ------------------*- tablegen -*-===//
+#ifndef TIDEGATE_AUTODIFF_PASSES
+#define TIDEGATE_AUTODIFF_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def AutodiffPass : Pass<"autodiff", "::mlir::ModuleOp"> {
+  let summary = "Make a forward and a backward of functions";
+  let description = [{
+    For `@f` makes `@f.fwd`, which returns the results of `@f` and then the
+    residuals, and `@f.bwd`, which takes the arguments and results of `@f` that
+    it needs, the residuals, and one cotangent per float result, and returns one
+    cotangent per float argument. `nn.gradient` on `@f.bwd` lists the arguments
+    and results it takes.
+
+    Residuals are results of products, scans, lookups and calls; all else is
+    computed again. A called function is differentiated once.
+
+    Example: `tests/passes/Autodiff/autodiff.mlir`.
+  }];
+  let options = [
+    ListOption<"functions", "functions", "std::string", "Functions to differentiate (default: every public one)">,
+    Option<"policy", "policy", "std::string", /*default=*/"\"none\"",
+           "What calls keep for the backward: none (all that is expensive) or block (their arguments only)">,
+  ];
+  let dependentDialects = ["::mlir::func::FuncDialect", "::tidegate::nn::NnDialect"];
+}
+
+def BuildLossPass : Pass<"build-loss", "::mlir::ModuleOp"> {
+  let summary = "Make the loss of a model and its gradient";
+  let description = [{
+    For `@model(%ids, weights...) -> logits` makes
+
+    - `@loss(%ids, %labels, weights...)`: the sum of the cross entropies of all
+      positions with a label >= 0, and their number;
+    - `@loss_and_grads(%ids, %labels, weights...)`: their mean and its gradient
+      by every weight.
+
+    Example: `tests/passes/Autodiff/build-loss.mlir`.
+  }];
+  let options = [
+    Option<"model", "model", "std::string", /*default=*/"\"model\"", "The function that gives the logits">,
+    Option<"policy", "policy", "std::string", /*default=*/"\"none\"", "As in autodiff">,
+  ];
+  let dependentDialects = ["::mlir::func::FuncDialect", "::tidegate::nn::NnDialect"];
+}
+
+#endif
