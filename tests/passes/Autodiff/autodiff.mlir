@@ -81,6 +81,7 @@ func.func @zeros_where_nothing_reaches(%a: tensor<?x?x2xf32>, %b: tensor<?x?x2xf
 // CHECK:         rec.scan reverse chunk 1(%[[A]], %[[K]], %[[ENTRY]], %[[DO]] :
 // CHECK-SAME:    kinds [0, 0, 1, 0] out_kinds [0, 0] states 1
 // CHECK-NOT:     rec.scan
+// CHECK:         return
 func.func @scans_save_entry_states(%a: tensor<?x?x2x4xf32>, %k: tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32> {
   %o, %s = rec.scan chunk 1 (%a, %k : tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>)
       kinds [0, 0] out_kinds [0] states 1 {
@@ -98,6 +99,7 @@ func.func @scans_save_entry_states(%a: tensor<?x?x2x4xf32>, %k: tensor<?x?x2x4xf
 // CHECK:         rec.scan chunk 1
 // CHECK-LABEL: func.func private @unreached_scans_save_nothing.bwd(
 // CHECK-NOT:     rec.scan
+// CHECK:         return
 func.func @unreached_scans_save_nothing(%k: tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32> {
   %o, %s = rec.scan chunk 1 (%k : tensor<?x?x2x4xf32>) kinds [0] out_kinds [0] states 1 {
   ^bb0(%kt: tensor<4xf32>, %S: tensor<4xf32>):
