@@ -1,0 +1,106 @@
+//===- Diagnostics.cpp - Errors with ranges, notes and fixes ----*- C++ -*-===//
+#include "frontends/dsl/Diagnostics.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace tidegate::dsl;
+
+DiagnosticBuilder &DiagnosticBuilder::note(Range range, const llvm::Twine &message) {
+  if (all && range.isValid())
+    all->back().notes.push_back({llvm::SourceMgr::DK_Note, range, message.str(), {}, {}, {}});
+  return *this;
+}
+
+DiagnosticBuilder &DiagnosticBuilder::fix(Range range, const llvm::Twine &replacement) {
+  if (all && range.isValid()) {
+    all->back().fixRange = range;
+    all->back().fix = replacement.str();
+  }
+  return *this;
+}
+
+llvm::StringRef Diagnostics::addBuffer(std::unique_ptr<llvm::MemoryBuffer> buffer) {
+  llvm::StringRef text = buffer->getBuffer();
+  sources.AddNewSourceBuffer(std::move(buffer), llvm::SMLoc());
+  return text;
+}
+
+DiagnosticBuilder Diagnostics::error(Range range, const llvm::Twine &message) {
+  std::string text = message.str();
+  std::string key = std::to_string(reinterpret_cast<uintptr_t>(range.Start.getPointer())) + ":" + text;
+  if (!seen.insert(key).second)
+    return DiagnosticBuilder(nullptr);
+  if (diagnostics.size() >= kMaxErrors) {
+    ++dropped;
+    return DiagnosticBuilder(nullptr);
+  }
+  diagnostics.push_back({llvm::SourceMgr::DK_Error, range, std::move(text), {}, {}, {}});
+  return DiagnosticBuilder(&diagnostics);
+}
+
+void Diagnostics::clear() {
+  diagnostics.clear();
+  seen.clear();
+  dropped = 0;
+}
+
+Position Diagnostics::position(llvm::SMLoc loc) const {
+  unsigned buffer = loc.isValid() ? sources.FindBufferContainingLoc(loc) : 0;
+  if (!buffer)
+    return {};
+  auto [line, column] = sources.getLineAndColumn(loc, buffer);
+  return {sources.getMemoryBuffer(buffer)->getBufferIdentifier(), line, column};
+}
+
+void Diagnostics::printOne(llvm::raw_ostream &os, const Diagnostic &diagnostic) const {
+  llvm::SmallVector<Range, 1> ranges;
+  llvm::SmallVector<llvm::SMFixIt, 1> fixes;
+  // A message without a place (an unknown entry, a missing model) stands alone.
+  if (!diagnostic.range.isValid() || !sources.FindBufferContainingLoc(diagnostic.range.Start)) {
+    os << (diagnostic.kind == llvm::SourceMgr::DK_Note ? "note: " : "error: ") << diagnostic.message << "\n";
+  } else {
+    ranges.push_back(diagnostic.range);
+    if (diagnostic.fixRange.isValid())
+      fixes.emplace_back(diagnostic.fixRange, diagnostic.fix);
+    sources.PrintMessage(os, diagnostic.range.Start, diagnostic.kind, diagnostic.message, ranges, fixes,
+                         /*ShowColors=*/false);
+  }
+  for (const Diagnostic &note : diagnostic.notes)
+    printOne(os, note);
+}
+
+void Diagnostics::print(llvm::raw_ostream &os) const {
+  for (const Diagnostic &diagnostic : diagnostics)
+    printOne(os, diagnostic);
+  if (dropped)
+    os << "note: " << dropped << " more errors are not shown\n";
+}
+
+std::string Diagnostics::str() const {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  print(os);
+  return text;
+}
+
+std::string tidegate::dsl::nearestName(llvm::StringRef name, llvm::ArrayRef<llvm::StringRef> candidates) {
+  // A third of the letters may differ; short names must be one letter off.
+  unsigned limit = std::max<unsigned>(1, std::min<size_t>(name.size(), 60) / 3);
+  std::string best;
+  for (llvm::StringRef candidate : candidates) {
+    if (candidate == name || candidate.size() > name.size() + limit || name.size() > candidate.size() + limit)
+      continue;
+    // 'd' for 'D' is a slip of the shift key, not a change of the letter.
+    unsigned distance = candidate.equals_insensitive(name) ? 0 : name.edit_distance(candidate, true, limit);
+    // Every letter replaced is no likeness.
+    if (distance > limit || distance >= std::max(name.size(), candidate.size()))
+      continue;
+    if (distance < limit || best.empty())
+      best = candidate.str();
+    limit = std::min(limit, distance);
+  }
+  return best;
+}
+
+std::string tidegate::dsl::didYouMean(llvm::StringRef nearest) {
+  return nearest.empty() ? std::string() : (", did you mean '" + nearest + "'?").str();
+}
