@@ -95,7 +95,9 @@ Value tidegate::dsl::constUnary(const UnaryExpr &expr, const Value &operand, Rep
 }
 
 /// Arithmetic on initialisations is kept as text: log(uniform(0, 16)) + 1.
-static std::string initText(const Value &value) { return value.isNumber() ? value.number.str() : value.text; }
+static std::string initText(const Value &value) {
+  return value.isNumber() ? formatDouble(value.number.toDouble()) : value.text;
+}
 
 static Value initBinary(const BinaryExpr &expr, const Value &lhs, const Value &rhs, ReportFn report) {
   llvm::StringRef name;

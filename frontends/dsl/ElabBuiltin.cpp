@@ -1,0 +1,272 @@
+//===- ElabBuiltin.cpp - Built-in functions ---------------------*- C++ -*-===//
+#include "frontends/dsl/Elaborator.h"
+#include "ir/Nn/NnOps.h"
+
+using namespace tidegate::dsl;
+
+Value Elaborator::evalBuiltin(const BuiltinInfo &info, const CallExpr &call) {
+  llvm::SmallVector<Value, 3> args;
+  bool anyTensor = false;
+  for (const CallArg &arg : call.args) {
+    args.push_back(eval(*arg.value));
+    if (args.back().isPoison())
+      return {};
+    anyTensor |= args.back().isTensor();
+  }
+  if (!anyTensor)
+    return constBuiltin(info, call, args, reporter());
+  switch (info.id) {
+  case Builtin::Sum:
+  case Builtin::Mean:
+  case Builtin::Max: return reduce(info.id, call, args[0]);
+  case Builtin::Heads: return heads(call, args[0], args[1]);
+  case Builtin::Flatten: return flatten(call, args[0]);
+  case Builtin::Transpose: return transpose(call, args[0]);
+  case Builtin::Slice: return slice(call, args[0], args[1], args[2]);
+  case Builtin::Outer: return outer(call, args[0], args[1]);
+  case Builtin::Matmul: return matmul(call, args[0], args[1]);
+  case Builtin::Lookup: return lookupRows(call, args[0], args[1]);
+  case Builtin::Diag: {
+    Range range = call.args[0].value->range;
+    if (!isReal(args[0], range, "in diag(x)"))
+      return {};
+    if (args[0].shape.size() != 1 || args[0].shape[0] == kTime) {
+      error(range, "expected a vector in diag(x), but got shape " + str(args[0].shape));
+      return {};
+    }
+    Value diagonal = args[0];
+    diagonal.diagonal = true;
+    diagonal.shape.push_back(diagonal.shape[0]);
+    diagonal.origin = call.range;
+    return diagonal;
+  }
+  case Builtin::Floor:
+  case Builtin::Ceil:
+  case Builtin::Normal:
+  case Builtin::Uniform:
+  case Builtin::SoftplusInverse:
+    error(call.range, "expected numbers in " + info.signature + ", but got a tensor");
+    return {};
+  default: return elementwiseBuiltin(info, call, args);
+  }
+}
+
+Value Elaborator::elementwiseBuiltin(const BuiltinInfo &info, const CallExpr &call, llvm::ArrayRef<Value> args) {
+  if (info.id == Builtin::Where && args[0].kind == ValueKind::Bool)
+    return args[0].boolean ? args[1] : args[2];
+  llvm::SmallVector<Operand, 3> operands;
+  for (auto [arg, value] : llvm::zip(call.args, args))
+    operands.push_back({&value, arg.value->range});
+  llvm::SmallVector<mlir::Value, 3> x;
+  std::optional<Value> result = align(info.signature, call.callee.range, operands, x);
+  if (!result)
+    return {};
+  mlir::OpBuilder &b = region->builder;
+  mlir::Location place = loc(call.range);
+  switch (info.id) {
+  case Builtin::Exp: result->tensor = nn::ExpOp::create(b, place, x[0]); break;
+  case Builtin::Log: result->tensor = nn::LogOp::create(b, place, x[0]); break;
+  case Builtin::Sqrt: result->tensor = nn::SqrtOp::create(b, place, x[0]); break;
+  case Builtin::Rsqrt: result->tensor = nn::RsqrtOp::create(b, place, x[0]); break;
+  case Builtin::Abs: result->tensor = nn::AbsOp::create(b, place, x[0]); break;
+  case Builtin::Sigmoid: result->tensor = nn::SigmoidOp::create(b, place, x[0]); break;
+  case Builtin::Softplus: result->tensor = nn::SoftplusOp::create(b, place, x[0]); break;
+  case Builtin::Tanh: result->tensor = nn::TanhOp::create(b, place, x[0]); break;
+  case Builtin::Sin: result->tensor = nn::SinOp::create(b, place, x[0]); break;
+  case Builtin::Cos: result->tensor = nn::CosOp::create(b, place, x[0]); break;
+  case Builtin::StopGradient: result->tensor = nn::StopGradientOp::create(b, place, x[0]); break;
+  case Builtin::Maximum: result->tensor = nn::MaximumOp::create(b, place, x[0], x[1]); break;
+  case Builtin::Minimum: result->tensor = nn::MinimumOp::create(b, place, x[0], x[1]); break;
+  case Builtin::Where: result->tensor = nn::SelectOp::create(b, place, x[0], x[1], x[2]); break;
+  default: llvm_unreachable("not an element-wise function");
+  }
+  result->origin = call.range;
+  return *result;
+}
+
+/// [..., n] -> [..., 1]
+Value Elaborator::reduce(Builtin id, const CallExpr &call, const Value &x) {
+  Range range = call.args[0].value->range;
+  if (!hasRank(x, 1, range, ("in " + call.callee.text + "(x)").str()))
+    return {};
+  int64_t size = x.shape.back();
+  if (size == kTime) {
+    error(range, "expected a compile-time dimension to reduce in " + call.callee.text + "(x), but got T");
+    return {};
+  }
+  mlir::Location place = loc(call.range);
+  int64_t dim = int64_t(x.shape.size()) - 1 + x.batched;
+  mlir::Value result;
+  if (id == Builtin::Max) {
+    result = nn::ReduceMaxOp::create(region->builder, place, x.tensor, llvm::ArrayRef(dim));
+  } else {
+    result = nn::ReduceSumOp::create(region->builder, place, x.tensor, llvm::ArrayRef(dim));
+    if (id == Builtin::Mean)
+      result = nn::DivOp::create(region->builder, place, result, constant(double(size), {}, place));
+  }
+  Shape shape = x.shape;
+  shape.back() = 1;
+  return tensorValue(result, shape, x.batched, call.range);
+}
+
+/// [..., H*K] -> [..., H, K]
+Value Elaborator::heads(const CallExpr &call, const Value &x, const Value &count) {
+  Range range = call.args[0].value->range, countRange = call.args[1].value->range;
+  if (!hasRank(x, 1, range, "in heads(x, count)"))
+    return {};
+  std::optional<int64_t> number = asInteger(count, countRange, "the number of heads", 1,
+                                            [&](Range r, const llvm::Twine &m) { return error(r, m); });
+  if (!number)
+    return {};
+  int64_t width = x.shape.back();
+  if (width == kTime || width % *number) {
+    auto builder = error(call.range, "expected a last dimension that the number of heads divides, but got " +
+                                         dimStr(width) + " and " + llvm::Twine(*number) + " heads");
+    describeOrigin(builder, "the tensor", {&x, range});
+    return {};
+  }
+  Shape shape = x.shape;
+  shape.back() = *number;
+  shape.push_back(width / *number);
+  return reshaped(x, shape, call.range);
+}
+
+/// [..., H, K] -> [..., H*K]
+Value Elaborator::flatten(const CallExpr &call, const Value &x) {
+  Range range = call.args[0].value->range;
+  if (!hasRank(x, 2, range, "in flatten(x)"))
+    return {};
+  Shape shape = x.shape;
+  int64_t last = shape.pop_back_val();
+  if (shape.back() == kTime) {
+    error(range, "expected compile-time dimensions to join in flatten(x), but got shape " + str(x.shape));
+    return {};
+  }
+  shape.back() *= last;
+  if (shape.back() > kMaxDim) {
+    error(range, "expected a dimension of at most " + llvm::Twine(kMaxDim) + " from flatten(x), but got shape " +
+                     str(x.shape));
+    return {};
+  }
+  return reshaped(x, shape, call.range);
+}
+
+/// [..., m, n] -> [..., n, m]
+Value Elaborator::transpose(const CallExpr &call, const Value &x) {
+  Range range = call.args[0].value->range;
+  if (!hasRank(x, 2, range, "in transpose(x)"))
+    return {};
+  Shape shape = x.shape;
+  std::swap(shape.back(), shape[shape.size() - 2]);
+  if (shape.back() == kTime) {
+    error(range, "expected compile-time dimensions to swap in transpose(x), but got shape " + str(x.shape));
+    return {};
+  }
+  llvm::SmallVector<int64_t> permutation;
+  for (size_t i = 0; i < shape.size() + x.batched; ++i)
+    permutation.push_back(i);
+  std::swap(permutation.back(), permutation[permutation.size() - 2]);
+  return tensorValue(nn::TransposeOp::create(region->builder, loc(call.range), x.tensor, permutation), shape, x.batched,
+                     call.range);
+}
+
+/// [..., n] -> [..., size], from element `begin`
+Value Elaborator::slice(const CallExpr &call, const Value &x, const Value &begin, const Value &size) {
+  Range range = call.args[0].value->range;
+  auto reportAt = [&](Range r, const llvm::Twine &m) { return error(r, m); };
+  if (!hasRank(x, 1, range, "in slice(x, begin, size)"))
+    return {};
+  std::optional<int64_t> first = asInteger(begin, call.args[1].value->range, "the beginning of a slice", 0, reportAt);
+  std::optional<int64_t> count = asInteger(size, call.args[2].value->range, "the size of a slice", 1, reportAt);
+  if (!first || !count)
+    return {};
+  if (x.shape.back() == kTime || *first + *count > x.shape.back()) {
+    auto builder = error(call.range, "expected a slice inside the last dimension, " + dimStr(x.shape.back()) +
+                                         ", but got elements " + llvm::Twine(*first) + " to " +
+                                         llvm::Twine(*first + *count - 1));
+    describeOrigin(builder, "the tensor", {&x, range});
+    return {};
+  }
+  Shape shape = x.shape;
+  shape.back() = *count;
+  int64_t dim = int64_t(shape.size()) - 1 + x.batched;
+  mlir::Builder &b = region->builder;
+  mlir::Value result = nn::SliceOp::create(region->builder, loc(call.range), tensorType(shape, x.batched), x.tensor,
+                                           b.getI64IntegerAttr(dim), b.getI64IntegerAttr(*first),
+                                           b.getI64IntegerAttr(1));
+  return tensorValue(result, shape, x.batched, call.range);
+}
+
+/// [..., m], [..., n] -> [..., m, n]
+Value Elaborator::outer(const CallExpr &call, const Value &x, const Value &y) {
+  Range xRange = call.args[0].value->range, yRange = call.args[1].value->range;
+  if (!hasRank(x, 1, xRange, "in outer(x, y)") || !hasRank(y, 1, yRange, "in outer(x, y)"))
+    return {};
+  if (x.shape.back() == kTime || y.shape.back() == kTime) {
+    error(call.range, "expected compile-time last dimensions in outer(x, y), but got " + str(x.shape) + " and " +
+                          str(y.shape));
+    return {};
+  }
+  if (x.shape.size() == 1 && y.shape.size() == 1 && !x.batched && !y.batched) {
+    mlir::Value result = nn::DotOp::create(region->builder, loc(call.range), x.tensor, y.tensor,
+                                           llvm::ArrayRef<int64_t>{}, llvm::ArrayRef<int64_t>{});
+    return tensorValue(result, {x.shape[0], y.shape[0]}, false, call.range);
+  }
+  Shape columns = x.shape, rows = y.shape;
+  columns.push_back(1);
+  rows.insert(rows.end() - 1, 1);
+  Value left = reshaped(x, columns, xRange), right = reshaped(y, rows, yRange);
+  Operand operands[] = {{&left, xRange}, {&right, yRange}};
+  llvm::SmallVector<mlir::Value, 2> tensors;
+  std::optional<Value> result = align("outer(x, y)", call.callee.range, operands, tensors);
+  if (!result)
+    return {};
+  result->tensor = nn::MulOp::create(region->builder, loc(call.range), tensors[0], tensors[1]);
+  result->origin = call.range;
+  return *result;
+}
+
+/// x [..., d], w [n, d] -> [..., n]
+Value Elaborator::matmul(const CallExpr &call, const Value &x, const Value &w) {
+  Range xRange = call.args[0].value->range, wRange = call.args[1].value->range;
+  if (!hasRank(x, 1, xRange, "in matmul(x, w)") || !hasRank(w, 2, wRange, "in matmul(x, w)"))
+    return {};
+  if (w.shape.size() != 2 || w.shape[0] == kTime || w.batched || x.shape.back() != w.shape.back()) {
+    bool isWeight = w.shape.size() == 2 && !w.batched;
+    auto builder = error(call.range, isWeight ? "expected the last dimensions in matmul(x, w) to be equal, but got " +
+                                                    dimStr(x.shape.back()) + " in " + str(x.shape) + " and " +
+                                                    dimStr(w.shape.back()) + " in " + str(w.shape)
+                                              : "expected a weight [n, d] as w in matmul(x, w), but got " + describe(w));
+    describeOrigin(builder, "x", {&x, xRange});
+    describeOrigin(builder, "w", {&w, wRange});
+    return {};
+  }
+  int64_t dim = int64_t(x.shape.size()) - 1 + x.batched;
+  mlir::Value result = nn::DotOp::create(region->builder, loc(call.range), x.tensor, w.tensor, llvm::ArrayRef(dim),
+                                         llvm::ArrayRef<int64_t>{1});
+  Shape shape = x.shape;
+  shape.back() = w.shape[0];
+  return tensorValue(result, shape, x.batched, call.range);
+}
+
+/// table [n, d], ids [...] int -> [..., d]
+Value Elaborator::lookupRows(const CallExpr &call, const Value &table, const Value &ids) {
+  Range tableRange = call.args[0].value->range, idsRange = call.args[1].value->range;
+  if (!isReal(table, tableRange, "as the table of lookup(table, ids)"))
+    return {};
+  if (table.shape.size() != 2 || table.batched || table.shape[0] == kTime) {
+    auto builder = error(tableRange, "expected a weight [n, d] as the table of lookup(table, ids), but got " +
+                                         describe(table));
+    describeOrigin(builder, "the table", {&table, tableRange});
+    return {};
+  }
+  if (!ids.isTensor() || !ids.isInt) {
+    error(idsRange, "expected an int tensor as the ids of lookup(table, ids), but got " + describe(ids));
+    return {};
+  }
+  Shape shape = ids.shape;
+  shape.push_back(table.shape[1]);
+  mlir::Value result = nn::LookupOp::create(region->builder, loc(call.range), tensorType(shape, ids.batched),
+                                            table.tensor, ids.tensor);
+  return tensorValue(result, shape, ids.batched, call.range);
+}
