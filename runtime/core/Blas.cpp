@@ -92,7 +92,8 @@ void call(FortranGemm<T> function, bool transA, bool transB, int64_t m, int64_t 
   for (int64_t size : {m, n, k, lda, ldb, ldc})
     if (size > std::numeric_limits<int>::max())
       throw RuntimeError(RuntimeError::Kind::InvalidArgument,
-                         "a matrix product has a size of " + std::to_string(size) + ", the BLAS takes up to 2147483647");
+                         "a matrix product has a size of " + std::to_string(size) +
+                             ", but the BLAS takes up to 2147483647");
   const int rows = int(m), columns = int(n), depth = int(k);
   const int strideA = int(std::max<int64_t>(lda, 1)), strideB = int(std::max<int64_t>(ldb, 1)), strideC = int(ldc);
   const char flagA = transA ? 'T' : 'N', flagB = transB ? 'T' : 'N';

@@ -191,12 +191,12 @@ void tidegate::train::loadCheckpoint(const std::string &path, Model &model) {
       file.readInto(kMomentPrefix[k] + parameters[i].name, parameters[i].shape, model.moment(k, i));
 }
 
-CheckpointDirectory::CheckpointDirectory(const std::string &path, int64_t keep) : root(path), keep(keep) {
+CheckpointDirectory::CheckpointDirectory(const std::string &path, int64_t keep)
+    : root(path), keep(keep), created(!fs::exists(path)) {
   makeWritableDirectory(root);
-  std::string lockPath = root + "/.lock";
-  lock = open(lockPath.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  lock = open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (lock < 0)
-    throwErrno("create", lockPath);
+    throwErrno("open the directory", root);
   if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
     close(lock);
     throw RuntimeError(RuntimeError::Kind::Io, "another run is writing to '" + root + "'");
@@ -204,7 +204,11 @@ CheckpointDirectory::CheckpointDirectory(const std::string &path, int64_t keep) 
   removeLeftovers();
 }
 
-CheckpointDirectory::~CheckpointDirectory() { close(lock); }
+CheckpointDirectory::~CheckpointDirectory() {
+  if (created) // Nothing was saved: leave no trace. An rmdir of a directory in use fails, as it should.
+    rmdir(root.c_str());
+  close(lock);
+}
 
 std::vector<std::string> CheckpointDirectory::names() const { return checkpointNames(root); }
 

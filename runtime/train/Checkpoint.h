@@ -85,7 +85,8 @@ private:
 
   std::string root;
   int64_t keep;
-  int lock;
+  bool created; ///< By us; an empty one goes away again.
+  int lock;     ///< The directory itself, locked.
 };
 
 } // namespace tidegate::train

@@ -53,7 +53,8 @@ void check(Product<T> product, int64_t m, int64_t n, int64_t k, bool transA, boo
 
 template <typename T>
 void sweep(Product<T> product) {
-  for (auto [m, n, k] : {std::array<int64_t, 3>{1, 1, 1}, {3, 5, 7}, {4, 32, 16}, {17, 33, 300}, {65, 530, 9}, {5, 6, 0}})
+  const std::array<int64_t, 3> sizes[] = {{1, 1, 1}, {3, 5, 7}, {4, 32, 16}, {17, 33, 300}, {65, 530, 9}, {5, 6, 0}};
+  for (auto [m, n, k] : sizes)
     for (int flags = 0; flags < 4; ++flags)
       for (auto [alpha, beta] : {std::pair<T, T>{1, 0}, {T(0.5), 1}, {-1, T(0.25)}})
         check<T>(product, m, n, k, flags & 1, flags & 2, alpha, beta);

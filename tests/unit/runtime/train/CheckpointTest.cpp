@@ -111,7 +111,7 @@ TEST_F(CheckpointTest, FindTakesTheNewestValidOneAndSaysWhatItPassedOver) {
 TEST_F(CheckpointTest, KeepsTheLatest) {
   for (int64_t step : {1, 2, 10, 9})
     saved(step, 2);
-  EXPECT_EQ(listing(scratch.path("run")), (std::set<std::string>{".lock", "step-10", "step-9"}));
+  EXPECT_EQ(listing(scratch.path("run")), (std::set<std::string>{"step-10", "step-9"}));
 }
 
 TEST_F(CheckpointTest, NeverReplacesAWholeOneAndMovesABrokenOneAside) {
@@ -136,7 +136,7 @@ TEST_F(CheckpointTest, AFullDiskLeavesTheOldOnes) {
   setrlimit(RLIMIT_FSIZE, &old);
   std::signal(SIGXFSZ, handler);
   EXPECT_NE(message.find("cannot write"), std::string::npos) << message;
-  EXPECT_EQ(listing(scratch.path("run")), (std::set<std::string>{".lock", "step-10"}));
+  EXPECT_EQ(listing(scratch.path("run")), (std::set<std::string>{"step-10"}));
   EXPECT_EQ(readText(path + "/model.safetensors"), before);
   EXPECT_NO_THROW(readCheckpoint(path));
 }
@@ -145,9 +145,11 @@ TEST_F(CheckpointTest, LeftoversOfAKilledRunGoAwayAndTwoRunsDoNotMix) {
   fs::create_directories(scratch.path("run/.step-7"));
   writeText(scratch.path("run/.step-7/model.safetensors"), "half");
   CheckpointDirectory directory(scratch.path("run"), 0);
-  EXPECT_EQ(listing(scratch.path("run")), std::set<std::string>{".lock"});
+  EXPECT_EQ(listing(scratch.path("run")), std::set<std::string>{});
   EXPECT_NE(messageOf<RuntimeError>([&] { CheckpointDirectory(scratch.path("run"), 0); }).find("another run"),
             std::string::npos);
+  { CheckpointDirectory unused(scratch.path("unused"), 0); }
+  EXPECT_FALSE(fs::exists(scratch.path("unused")));
 }
 
 TEST_F(CheckpointTest, WeightsMustFitTheModel) {

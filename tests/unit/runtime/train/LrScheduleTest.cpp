@@ -37,9 +37,10 @@ TEST(LrScheduleTest, ShapesAndEdges) {
 }
 
 TEST(LrScheduleTest, RefusesValuesOutOfRange) {
-  EXPECT_THROW((LrSchedule{1, 0, 0, DecayShape::Cosine, 0.1, std::nullopt}.validate()), tidegate::runtime::RuntimeError);
-  EXPECT_THROW((LrSchedule{1, 10, 11, DecayShape::Cosine, 0.1, std::nullopt}.validate()), tidegate::runtime::RuntimeError);
-  EXPECT_THROW((LrSchedule{1, 10, 1, DecayShape::Cosine, 1.5, std::nullopt}.validate()), tidegate::runtime::RuntimeError);
-  EXPECT_THROW((LrSchedule{1, 10, 1, DecayShape::Cosine, 0.1, 2}.validate()), tidegate::runtime::RuntimeError);
+  using tidegate::runtime::RuntimeError;
+  EXPECT_THROW((LrSchedule{1, 0, 0, DecayShape::Cosine, 0.1, std::nullopt}.validate()), RuntimeError);
+  EXPECT_THROW((LrSchedule{1, 10, 11, DecayShape::Cosine, 0.1, std::nullopt}.validate()), RuntimeError);
+  EXPECT_THROW((LrSchedule{1, 10, 1, DecayShape::Cosine, 1.5, std::nullopt}.validate()), RuntimeError);
+  EXPECT_THROW((LrSchedule{1, 10, 1, DecayShape::Cosine, 0.1, 2}.validate()), RuntimeError);
   EXPECT_NO_THROW((LrSchedule{1, 10, 10, DecayShape::Cosine, 0.1, 1}.validate()));
 }

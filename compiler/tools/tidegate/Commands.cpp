@@ -1,0 +1,87 @@
+//===- Commands.cpp - Choosing a command and reporting failure --*- C++ -*-===//
+// The only place where exceptions become exit codes.
+//===----------------------------------------------------------------------===//
+#include "compiler/tools/tidegate/Commands.h"
+
+#include "compiler/Driver/Driver.h"
+#include "runtime/core/Blas.h"
+#include "runtime/core/Error.h"
+#include "runtime/core/Suggest.h"
+
+#include <iostream>
+#include <new>
+
+using namespace tidegate;
+using namespace tidegate::tool;
+
+namespace {
+
+void printOverview(std::ostream &out) {
+  out << "usage: tidegate COMMAND INPUT [options]\n\n";
+  for (const Command &command : kCommands)
+    out << "  " << command.name << std::string(12 - command.name.size(), ' ') << command.summary << "\n";
+  out << "  help        This overview, or the options of one command\n"
+         "  version     Version of this program\n\n"
+         "Exit codes: 0 done, 1 bad input, 2 bad command line, 3 a bug of ours.\n";
+}
+
+const Command &findCommand(const std::string &name) {
+  std::vector<std::string> names;
+  std::string valid;
+  for (const Command &command : kCommands) {
+    if (command.name == name)
+      return command;
+    names.emplace_back(command.name);
+    valid += std::string(command.name) + ", ";
+  }
+  throw UsageError("unknown command '" + name + "'" + runtime::didYouMean(name, names) + "\nvalid commands: " + valid +
+                   "help, version");
+}
+
+ExitCode dispatch(std::span<const std::string> args) {
+  if (args.empty()) {
+    printOverview(std::cerr);
+    return kBadUsage;
+  }
+  const std::string &name = args[0];
+  if (name == "version" || name == "--version") {
+    std::cout << "tidegate " TIDEGATE_VERSION "\nmatrix products: " << runtime::blasDescription() << "\n";
+    return kDone;
+  }
+  if (name == "help" || name == "--help" || name == "-h") {
+    if (args.size() == 1) {
+      printOverview(std::cout);
+      return kDone;
+    }
+    const std::vector<std::string> help = {"--help"};
+    return findCommand(args[1]).run(help);
+  }
+  return findCommand(name).run(args.subspan(1));
+}
+
+ExitCode failure(ExitCode code, const std::string &message) {
+  std::cerr << "tidegate: error: " << message << "\n";
+  return code;
+}
+
+} // namespace
+
+ExitCode tool::runTool(std::span<const std::string> args) {
+  try {
+    ExitCode code = dispatch(args);
+    std::cout.flush();
+    return std::cout ? code : failure(kBadInput, "cannot write to standard output");
+  } catch (const UsageError &error) {
+    return failure(kBadUsage, error.what());
+  } catch (const CompileError &) {
+    return kBadInput; // Diagnostics are on stderr.
+  } catch (const runtime::RuntimeError &error) {
+    if (error.kind() != runtime::RuntimeError::Kind::Internal)
+      return failure(kBadInput, error.what());
+    return failure(kOurBug, std::string(error.what()) + " (this is a bug in tidegate)");
+  } catch (const std::bad_alloc &) {
+    return failure(kBadInput, "not enough memory");
+  } catch (const std::exception &error) {
+    return failure(kOurBug, std::string(error.what()) + " (this is a bug in tidegate)");
+  }
+}

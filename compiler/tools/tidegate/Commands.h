@@ -1,0 +1,37 @@
+//===- Commands.h - The table of commands -----------------------*- C++ -*-===//
+// One row a command; each lives in commands/<Name>.cpp.
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "compiler/tools/tidegate/CommandLine.h"
+
+namespace tidegate::tool {
+
+ExitCode runTrain(std::span<const std::string> args);
+ExitCode runGenerate(std::span<const std::string> args);
+ExitCode runParams(std::span<const std::string> args);
+ExitCode runEmit(std::span<const std::string> args);
+ExitCode runEntry(std::span<const std::string> args);
+ExitCode runVerify(std::span<const std::string> args);
+ExitCode runPlan(std::span<const std::string> args);
+
+struct Command {
+  std::string_view name, summary; ///< The summary is one line for `tidegate help`.
+  ExitCode (*run)(std::span<const std::string> args);
+};
+
+inline constexpr Command kCommands[] = {
+    {"train", "Train a program's model on a text file", runTrain},
+    {"generate", "Write text with a trained checkpoint", runGenerate},
+    {"params", "Count a model's parameters", runParams},
+    {"emit", "Compile to a chosen stage and print it", runEmit},
+    {"run", "Execute one function or layer on tensors from a file", runEntry},
+    {"verify", "Check a model against stored values, or its compiled forms against each other", runVerify},
+    {"plan", "Memory and work of a training step, before running it", runPlan},
+};
+
+/// The whole tool: picks the command, runs it, and turns every exception into
+/// a message on stderr and an exit code.
+ExitCode runTool(std::span<const std::string> args);
+
+} // namespace tidegate::tool

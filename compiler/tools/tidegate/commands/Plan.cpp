@@ -1,0 +1,40 @@
+//===- Plan.cpp - tidegate plan ---------------------------------*- C++ -*-===//
+// What a training step will need, known before it runs.
+//===----------------------------------------------------------------------===//
+#include "compiler/tools/tidegate/Commands.h"
+#include "compiler/tools/tidegate/ProgramOptions.h"
+
+#include <cstdio>
+#include <iostream>
+
+using namespace tidegate;
+using namespace tidegate::tool;
+
+ExitCode tool::runPlan(std::span<const std::string> args) {
+  CommandLine line("plan", "FILE", "Peak memory, work and steps of one training step at the given sizes.");
+  addProgramOptions(line);
+  line.option<int64_t>("batch", "B", "rows of a batch (default 8)");
+  line.option<int64_t>("seq", "T", "tokens of a row (default 256)");
+  line.flag("steps", "also the table of steps");
+  addCompileOptions(line);
+  addFormatOption(line);
+  if (!line.parse(args))
+    return kDone;
+  const bool json = wantsJson(line);
+  const int64_t B = line.integer("batch", 8, 1), T = line.integer("seq", 256, 1);
+  PlanReport report = planModel(programOf(line), B, T, compileOptionsOf(line));
+  if (json) {
+    std::cout << report.json << "\n";
+    return kDone;
+  }
+  auto mebibytes = [](int64_t bytes) { return double(bytes) / (1 << 20); };
+  if (line.has("steps"))
+    std::cout << report.table << "\n";
+  std::printf("batch %lld x %lld tokens: %lld steps, %.4g GFLOP (%.4g MFLOP a token)\n", (long long)B, (long long)T,
+              (long long)report.steps, report.flops / 1e9, report.flops / 1e6 / double(B * T));
+  for (const auto &[name, bytes] : report.classBytes)
+    std::printf("  %-16s %12.2f MiB\n", name.c_str(), mebibytes(bytes));
+  std::printf("  %-16s %12.2f MiB\n", "peak", mebibytes(report.peakBytes));
+  std::fflush(stdout);
+  return kDone;
+}

@@ -1,0 +1,250 @@
+//===- Train.cpp - tidegate train -------------------------------*- C++ -*-===//
+// Cheap checks first (command line, text, program, output directory), then the
+// compilation, then the run.
+//===----------------------------------------------------------------------===//
+#include "compiler/tools/tidegate/Commands.h"
+#include "compiler/tools/tidegate/ProgramOptions.h"
+#include "compiler/tools/tidegate/RunRecord.h"
+#include "runtime/core/Error.h"
+#include "runtime/train/ByteTokenizer.h"
+#include "runtime/train/Generate.h"
+#include "runtime/train/Init.h"
+#include "runtime/train/Interrupt.h"
+#include "runtime/train/Trainer.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <limits>
+#include <unistd.h>
+
+using namespace tidegate;
+using namespace tidegate::tool;
+using runtime::RuntimeError;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int64_t kDefaultHeldOut = 256 << 10; // Bytes; evaluated in seconds by any model worth training.
+
+void declareOptions(CommandLine &line) {
+  addProgramOptions(line);
+  line.allowConfigFile();
+  line.option<std::string>("data", "PATH", "text file to learn; its bytes are the tokens");
+  line.option<std::string>("out", "DIR", "directory of the checkpoints (default out/PROGRAM)");
+  line.option<std::string>("resume", "auto|DIR", "go on from the newest checkpoint of --out, or of DIR");
+  line.option<int64_t>("steps", "N", "steps of the whole run (default 1000)");
+  line.option<int64_t>("batch", "B", "windows a step (default 8)");
+  line.option<int64_t>("seq", "T", "tokens of a window (default 256)");
+  line.option<double>("lr", "X", "peak learning rate (default 1e-3)");
+  line.option<int64_t>("warmup", "N", "steps of linear warm-up (default: a tenth of the steps, at most 512)");
+  line.option<std::string>("decay", "SHAPE", "cosine (default), linear or sqrt");
+  line.option<double>("decay-ratio", "X", "share of the steps that decay, after a flat part (default: all after the "
+                                          "warm-up)");
+  line.option<double>("lr-floor", "X", "lowest learning rate, as a share of the peak (default 0.1)");
+  line.option<double>("beta1", "X", "AdamW (default 0.9)");
+  line.option<double>("beta2", "X", "AdamW (default 0.95)");
+  line.option<double>("eps", "X", "AdamW (default 1e-15)");
+  line.option<double>("weight-decay", "X", "decoupled (default 0.1)");
+  line.option<double>("max-norm", "X", "global gradient norm to clip to, 0: never (default 1)");
+  line.option<int64_t>("seed", "N", "of weights and windows (default 42)");
+  line.option<int64_t>("save-every", "N", "steps between checkpoints (default 0: only the last)");
+  line.option<int64_t>("keep", "N", "checkpoints to keep, 0 or at least 2 (default 3; 0: all)");
+  line.option<int64_t>("log-every", "N", "steps between plain progress lines (default 10)");
+  line.option<int64_t>("eval-every", "N", "steps between held-out losses (default 0: only at the end)");
+  line.option<int64_t>("eval-bytes", "N", "held-out bytes of those in between (default 65536)");
+  line.option<double>("held-out", "X", "share of the text that is held out, its end (default 0.05)");
+  line.option<int64_t>("held-out-max", "N", "most bytes held out (default 262144)");
+  line.list("sample-prompt", "TEXT", "print a sample that continues TEXT at the end");
+  line.option<int64_t>("sample-tokens", "N", "bytes of a sample (default 200)");
+  line.option<double>("temperature", "X", "of samples (default 0.8)");
+  line.option<double>("top-p", "X", "of samples (default 0.95)");
+  addCompileOptions(line);
+}
+
+train::TrainSettings settingsOf(const CommandLine &line) {
+  const double anything = std::numeric_limits<double>::infinity();
+  using train::DecayShape;
+  train::TrainSettings settings;
+  settings.batch = line.integer("batch", 8, 1);
+  settings.seq = line.integer("seq", 256, 1);
+  train::LrSchedule &schedule = settings.schedule;
+  schedule.steps = line.integer("steps", 1000, 1);
+  schedule.peak = line.real("lr", 1e-3, 0, anything);
+  schedule.warmup = line.integer("warmup", std::min<int64_t>(512, schedule.steps / 10), 0);
+  if (schedule.warmup > schedule.steps)
+    throw UsageError("option '--warmup' expects at most the " + std::to_string(schedule.steps) +
+                     " steps of the run, but got " + std::to_string(schedule.warmup));
+  schedule.shape = line.choice<DecayShape>(
+      "decay", {{"cosine", DecayShape::Cosine}, {"linear", DecayShape::Linear}, {"sqrt", DecayShape::Sqrt}});
+  schedule.floor = line.real("lr-floor", 0.1, 0, 1);
+  if (line.has("decay-ratio"))
+    schedule.decayRatio = line.real("decay-ratio", 1, 0, 1);
+  const double below1 = std::nextafter(1.0, 0.0);
+  settings.beta1 = line.real("beta1", 0.9, 0, below1);
+  settings.beta2 = line.real("beta2", 0.95, 0, below1);
+  settings.eps = line.real("eps", 1e-15, 0, anything);
+  settings.weightDecay = line.real("weight-decay", 0.1, 0, anything);
+  settings.maxNorm = line.real("max-norm", 1, 0, anything);
+  settings.saveEvery = line.integer("save-every", 0, 0);
+  settings.logEvery = line.integer("log-every", 10, 1);
+  settings.evalEvery = line.integer("eval-every", 0, 0);
+  settings.evalBytes = line.integer("eval-bytes", 1 << 16, 2);
+  return settings;
+}
+
+/// Where checkpoints go, and the one to start from.
+struct Place {
+  std::string out;
+  std::optional<train::FoundCheckpoint> from;
+};
+
+Place placeOf(const CommandLine &line) {
+  Place place;
+  place.out = line.get<std::string>("out", "out/" + fs::path(line.operand()).stem().string());
+  const std::string resume = line.get<std::string>("resume", "");
+  auto holdsCheckpoints = [&] {
+    if (!fs::is_directory(place.out))
+      return false;
+    train::FoundCheckpoint found = train::findCheckpoint(place.out);
+    return found.path || !found.skipped.empty();
+  };
+  if (resume == "auto") {
+    if (holdsCheckpoints())
+      place.from = findUsableCheckpoint(place.out);
+    else
+      std::cerr << "no checkpoint in '" << place.out << "' yet, starting from the beginning\n";
+  } else if (line.has("resume")) {
+    place.from = findUsableCheckpoint(resume);
+    if (!line.has("out"))
+      place.out = fs::path(*place.from->path).parent_path().string();
+    if (place.out.empty())
+      place.out = ".";
+  } else if (holdsCheckpoints()) {
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                       "'" + place.out + "' already holds checkpoints; pass --resume auto to go on from them, or "
+                                         "another --out");
+  }
+  return place;
+}
+
+/// Says what differs from the run that is resumed; the command line counts.
+void compareRuns(const train::RunState &old, const train::RunState &now) {
+  auto differs = [](const std::string &what, const std::string &before, const std::string &after) {
+    std::cerr << "note: " << what << " was " << before << " in the checkpoint and is " << after << " now\n";
+  };
+  for (const auto &[name, value] : now.settings.items())
+    if (!old.settings.contains(name))
+      differs(name, "absent", value.dump());
+    else if (old.settings[name] != value)
+      differs(name, old.settings[name].dump(), value.dump());
+  if (old.seed != now.seed)
+    differs("seed", std::to_string(old.seed), std::to_string(now.seed));
+  if (old.program.params != now.program.params || old.program.files != now.program.files)
+    std::cerr << "note: the program or its parameters differ from the checkpoint's\n";
+}
+
+/// The program's files and everything that decides the run's numbers.
+train::RunState startState(const CommandLine &line, const ProgramSource &source, const train::TrainSettings &settings,
+                           const CompileOptions &options, const train::TextData &data) {
+  train::RunState state;
+  state.seed = static_cast<uint64_t>(line.integer("seed", 42, 0));
+  state.program = recordOf(source);
+  state.settings = settings.toJson();
+  state.settings["precision"] = precisionName(options.precision);
+  state.settings["form"] = options.form == ScanForm::Chunk ? "chunk" : "token";
+  state.settings["chunk"] = options.chunk;
+  state.settings["data"] = data.path();
+  state.settings["training-bytes"] = data.training().size();
+  state.settings["held-out-bytes"] = data.heldOut().size();
+  return state;
+}
+
+void printSamples(const CommandLine &line, train::Model &model, const train::SamplerConfig &sampler, int64_t count) {
+  for (const std::string &prompt : line.all("sample-prompt"))
+    std::cout << "--- sample\n" << prompt << train::generateText(model, prompt, count, sampler) << "\n";
+  if (!line.all("sample-prompt").empty())
+    std::cout << "---\n";
+}
+
+} // namespace
+
+ExitCode tool::runTrain(std::span<const std::string> args) {
+  CommandLine line("train", "FILE",
+                   "Trains the model of a program on the bytes of a text file. The last line of stdout is a JSON\n"
+                   "object with the final losses, the speed and the checkpoint.");
+  declareOptions(line);
+  if (!line.parse(args))
+    return kDone;
+  const train::TrainSettings settings = settingsOf(line);
+  const int64_t keep = line.integer("keep", 3, 0);
+  if (keep == 1)
+    throw UsageError("option '--keep' expects 0 or at least 2, but got 1");
+  const train::SamplerConfig sampler{line.real("temperature", 0.8, 0, std::numeric_limits<double>::infinity()),
+                                     line.real("top-p", 0.95, 1e-9, 1),
+                                     static_cast<uint64_t>(line.integer("seed", 42, 0))};
+  const int64_t sampleTokens = line.integer("sample-tokens", 200, 0);
+  const CompileOptions options = compileOptionsOf(line);
+  const ProgramSource source = programOf(line);
+
+  const train::TextData data(line.required("data"), line.real("held-out", 0.05, 0, 0.9),
+                             line.integer("held-out-max", kDefaultHeldOut, 0));
+  data.checkWindow(settings.seq);
+  int64_t weights = 0;
+  for (const auto &spec : modelParameters(source))
+    weights += spec.elements();
+  train::RunState state = startState(line, source, settings, options, data);
+  Place place = placeOf(line);
+  if (place.from) {
+    compareRuns(place.from->state, state);
+    state.step = place.from->state.step;
+    state.skipped = place.from->state.skipped;
+  }
+  train::CheckpointDirectory directory(place.out, keep);
+
+  std::cerr << "compiling " << source.path << ": " << weights << " parameters, " << precisionName(options.precision)
+            << "\n";
+  auto model = compileModel(source, options);
+  if (model->vocab() < train::ByteTokenizer::kBytes)
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument, "training on bytes needs a vocabulary of at least 256, but "
+                                                            "the model's is " + std::to_string(model->vocab()));
+  if (place.from) {
+    train::loadCheckpoint(*place.from->path, *model);
+    std::cerr << "resuming from " << *place.from->path << "\n";
+  } else {
+    train::initialiseParameters(*model, state.seed);
+  }
+
+  train::TrainSummary summary;
+  {
+    train::Progress progress(stderr, isatty(STDERR_FILENO) != 0);
+    train::InterruptGuard guard;
+    summary = train::train(*model, data, settings, state, directory, progress, train::InterruptGuard::requested);
+  }
+  nlohmann::ordered_json result = {{"status", summary.interrupted ? "interrupted" : "done"},
+                                   {"step", summary.step},
+                                   {"skipped_steps", summary.skipped},
+                                   {"parameters", weights},
+                                   {"train_loss", summary.trainLoss},
+                                   {"valid_loss", nullptr},
+                                   {"valid_bits_per_byte", nullptr},
+                                   {"gzip_bits_per_byte", nullptr},
+                                   {"tokens_per_second", summary.tokensPerSecond},
+                                   {"train_seconds", summary.seconds},
+                                   {"checkpoint", summary.checkpoint}};
+  if (summary.heldOut) {
+    const double gzip = train::gzipBitsPerByte(data.heldOut());
+    std::printf("held-out loss  %.4f nats per byte\nheld-out text  %.4f bits per byte (%lld bytes)\n"
+                "gzip -9        %.4f bits per byte of the same text\n",
+                summary.heldOut->nats, summary.heldOut->bitsPerByte, (long long)summary.heldOut->bytes, gzip);
+    std::fflush(stdout);
+    result["valid_loss"] = summary.heldOut->nats;
+    result["valid_bits_per_byte"] = summary.heldOut->bitsPerByte;
+    result["gzip_bits_per_byte"] = gzip;
+  }
+  if (!summary.interrupted)
+    printSamples(line, *model, sampler, sampleTokens);
+  std::cout << result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+  return kDone;
+}

@@ -1,0 +1,208 @@
+//===- Ladder.cpp - The rungs of self-verification --------------*- C++ -*-===//
+// Gradients are checked along random directions: per weight for a sample of
+// the weights, and once along a direction in all of them, which a wrong value
+// anywhere would show.
+//===----------------------------------------------------------------------===//
+#include "compiler/tools/tidegate/verify/Ladder.h"
+
+#include "runtime/core/Random.h"
+#include "runtime/train/Init.h"
+
+#include <algorithm>
+#include <cmath>
+
+using namespace tidegate;
+using namespace tidegate::tool;
+using runtime::HostSpan;
+using runtime::HostTensor;
+using runtime::RandomStream;
+using train::Model;
+
+namespace {
+
+constexpr double kFormBound = 1e-10;       // Two orders of the same sums in fp64.
+constexpr double kFormGradientBound = 1e-9;
+constexpr double kDifferenceBound = 1e-6;  // Fourth-order differences in fp64.
+constexpr double kSingleBound = 1e-4;      // f32 logits against f64.
+constexpr double kSingleGradientBound = 2e-3;
+constexpr double kSpread = 0.05;           // Added to every weight, so that none is trivially 0 or 1.
+constexpr double kStep = 1e-3;             // Of a finite difference, in units of kSpread.
+constexpr size_t kMaxDirections = 24;      // Weights checked one by one.
+constexpr double kGradientFloor = 1e-3;    // Of the largest gradient: below it, rounding decides.
+
+struct Batch {
+  int64_t B, T;
+  std::vector<int32_t> ids, labels;
+
+  Batch(int64_t B, int64_t T, int64_t vocab, uint64_t seed) : B(B), T(T), ids(B * T), labels(B * T) {
+    RandomStream stream(seed, "verify batch");
+    for (int64_t i = 0; i < B * T; ++i) {
+      ids[i] = static_cast<int32_t>(stream.below(vocab, 2 * i));
+      labels[i] = static_cast<int32_t>(stream.below(vocab, 2 * i + 1));
+    }
+  }
+};
+
+/// Standard normal draws, the same for a tensor's name in any precision.
+double draw(const RandomStream &stream, int64_t i) { return stream.normalPair(i / 2)[i % 2]; }
+
+void randomWeights(Model &model, uint64_t seed) {
+  train::initialiseParameters(model, seed);
+  for (size_t p = 0; p < model.parameters().size(); ++p) {
+    RandomStream stream(seed, "spread " + model.parameters()[p].name);
+    HostSpan weight = model.parameter(p);
+    for (int64_t i = 0; i < weight.elements; ++i)
+      weight.set(i, weight.get(i) + kSpread * draw(stream, i));
+  }
+}
+
+double norm(HostSpan values) {
+  double square = 0;
+  for (int64_t i = 0; i < values.elements; ++i)
+    square += values.get(i) * values.get(i);
+  return std::sqrt(square);
+}
+
+double largest(HostSpan values) {
+  double result = 0;
+  for (int64_t i = 0; i < values.elements; ++i)
+    result = std::max(result, std::abs(values.get(i)));
+  return result;
+}
+
+std::string lengthText(int64_t T) { return "T = " + std::to_string(T); }
+
+/// Every gradient of `a` against `b`'s, both computed for the same batch.
+void compareGradients(Model &a, Model &b, const Batch &batch, const std::string &check, double bound,
+                      VerifyReport &report) {
+  a.lossAndGradients(batch.ids, batch.labels, batch.B, batch.T);
+  b.lossAndGradients(batch.ids, batch.labels, batch.B, batch.T);
+  double most = 0;
+  for (size_t p = 0; p < b.parameters().size(); ++p)
+    most = std::max(most, largest(b.gradient(p)));
+  for (size_t p = 0; p < b.parameters().size(); ++p)
+    report.add(check, b.parameters()[p].name, relativeError(a.gradient(p), b.gradient(p), kGradientFloor * most),
+               bound);
+}
+
+/// Loss along a direction in the weights `which`: from derivatives and from differences.
+class DirectionalCheck {
+public:
+  DirectionalCheck(Model &model, const Batch &batch, uint64_t seed) : model(model), batch(batch), seed(seed) {
+    model.lossAndGradients(batch.ids, batch.labels, batch.B, batch.T);
+    for (size_t p = 0; p < model.parameters().size(); ++p) {
+      norms.push_back(norm(model.gradient(p)));
+      whole = std::hypot(whole, norms.back());
+    }
+  }
+
+  /// |difference - derivative| over the gradient's norm, which the derivative
+  /// along a standard normal direction has for its typical size.
+  double error(const std::vector<size_t> &which) {
+    double derivative = 0, scale = 0;
+    std::vector<std::vector<double>> base(which.size());
+    for (size_t k = 0; k < which.size(); ++k) {
+      HostSpan gradient = gradients(which[k]), weight = model.parameter(which[k]);
+      RandomStream stream = direction(which[k]);
+      base[k].resize(weight.elements);
+      for (int64_t i = 0; i < weight.elements; ++i) {
+        base[k][i] = weight.get(i);
+        derivative += gradient.get(i) * draw(stream, i);
+      }
+      scale = std::hypot(scale, norms[which[k]]);
+    }
+    const double h = kSpread * kStep;
+    auto lossAt = [&](double distance) {
+      for (size_t k = 0; k < which.size(); ++k) {
+        HostSpan weight = model.parameter(which[k]);
+        RandomStream stream = direction(which[k]);
+        for (int64_t i = 0; i < weight.elements; ++i)
+          weight.set(i, base[k][i] + distance * draw(stream, i));
+      }
+      return model.evalLoss(batch.ids, batch.labels, batch.B, batch.T).loss;
+    };
+    const double difference = (8 * (lossAt(h) - lossAt(-h)) - (lossAt(2 * h) - lossAt(-2 * h))) / (12 * h);
+    for (size_t k = 0; k < which.size(); ++k)
+      for (size_t i = 0; i < base[k].size(); ++i)
+        model.parameter(which[k]).set(static_cast<int64_t>(i), base[k][i]);
+    return std::abs(difference - derivative) / std::max(scale, kGradientFloor * whole);
+  }
+
+private:
+  HostSpan gradients(size_t p) { return model.gradient(p); }
+  RandomStream direction(size_t p) const { return {seed, "direction " + model.parameters()[p].name}; }
+
+  Model &model;
+  const Batch &batch;
+  uint64_t seed;
+  std::vector<double> norms;
+  double whole = 0;
+};
+
+void checkDifferences(Model &model, const Batch &batch, uint64_t seed, const std::string &check,
+                      VerifyReport &report) {
+  DirectionalCheck directions(model, batch, seed);
+  const size_t count = model.parameters().size();
+  const size_t stride = (count + kMaxDirections - 1) / kMaxDirections;
+  std::vector<size_t> all;
+  for (size_t p = 0; p < count; ++p) {
+    all.push_back(p);
+    if (p % stride == 0)
+      report.add(check, model.parameters()[p].name, directions.error({p}), kDifferenceBound);
+  }
+  report.add(check, "all weights", directions.error(all), kDifferenceBound);
+}
+
+/// A prefix at once, then token by token: the last logits of each prefix length.
+double decodingError(Model &model, const Batch &batch) {
+  const int64_t vocab = model.vocab();
+  HostTensor full = model.logits(batch.ids, batch.B, batch.T);
+  const double scale = largest(full.view());
+  auto decoder = model.decoder(batch.B);
+  double worst = 0;
+  for (int64_t fed = 0; fed < batch.T;) {
+    const int64_t T = fed == 0 ? std::max<int64_t>(1, batch.T / 2) : 1;
+    std::vector<int32_t> ids(batch.B * T);
+    for (int64_t b = 0; b < batch.B; ++b)
+      std::copy_n(batch.ids.begin() + b * batch.T + fed, T, ids.begin() + b * T);
+    HostTensor row = decoder->feed(ids, T);
+    fed += T;
+    for (int64_t b = 0; b < batch.B; ++b)
+      for (int64_t v = 0; v < vocab; ++v) {
+        double difference = std::abs(row.view().get(b * vocab + v) -
+                                     full.view().get((b * batch.T + fed - 1) * vocab + v));
+        worst = std::isnan(difference) ? difference : std::max(worst, difference);
+      }
+  }
+  return worst / scale;
+}
+
+} // namespace
+
+void tool::climbLadder(const LadderModels &models, const LadderSizes &sizes, VerifyReport &report) {
+  auto &[token64, chunk64, chunk32] = models;
+  for (Model *model : {&token64, &chunk64, &chunk32})
+    randomWeights(*model, sizes.seed);
+  const int64_t vocab = token64.vocab(), longest = *std::max_element(sizes.lengths.begin(), sizes.lengths.end());
+  auto batchOf = [&](int64_t T) { return Batch(sizes.batch, T, vocab, sizes.seed); };
+  auto logits = [](Model &model, const Batch &batch) { return model.logits(batch.ids, batch.B, batch.T); };
+
+  for (int64_t T : sizes.lengths) {
+    Batch batch = batchOf(T);
+    HostTensor oracle = logits(token64, batch), chunked = logits(chunk64, batch);
+    report.add("chunk form = token form", lengthText(T), relativeError(chunked.view(), oracle.view()), kFormBound);
+  }
+  for (int64_t T : {std::min<int64_t>(17, longest), longest}) {
+    Batch batch = batchOf(T);
+    compareGradients(chunk64, token64, batch, "gradients, chunk = token, " + lengthText(T), kFormGradientBound, report);
+  }
+  Batch middle = batchOf(std::min<int64_t>(65, longest)), whole = batchOf(longest);
+  checkDifferences(token64, middle, sizes.seed, "gradients, token = differences", report);
+  checkDifferences(chunk64, middle, sizes.seed, "gradients, chunk = differences", report);
+  report.add("decoding = full forward", lengthText(longest), decodingError(chunk64, whole), kFormBound);
+  {
+    HostTensor wide = logits(chunk64, whole), narrow = logits(chunk32, whole);
+    report.add("f32 = f64", lengthText(longest), relativeError(narrow.view(), wide.view()), kSingleBound);
+  }
+  compareGradients(chunk32, chunk64, whole, "gradients, f32 = f64", kSingleGradientBound, report);
+}

@@ -1,0 +1,28 @@
+//===- Ladder.h - A program's compiled forms against each other -*- C++ -*-===//
+// The fp64 token form is the oracle. Rungs: chunk form = token form; derived
+// gradients of both = each other = finite differences; decoding with carried
+// state = full forward; f32 = f64 to rounding.
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "compiler/tools/tidegate/verify/Report.h"
+#include "runtime/train/Model.h"
+
+namespace tidegate::tool {
+
+/// The same program, compiled three ways.
+struct LadderModels {
+  train::Model &token64, &chunk64, &chunk32;
+};
+
+struct LadderSizes {
+  int64_t batch = 2;
+  std::vector<int64_t> lengths = {1, 2, 15, 16, 17, 63, 64, 65, 130}; ///< Around chunk sizes, and several of them.
+  uint64_t seed = 1;
+};
+
+/// Fills all three models with the same random weights, all of them off their
+/// trivial initial values, climbs the rungs and adds their rows.
+void climbLadder(const LadderModels &models, const LadderSizes &sizes, VerifyReport &report);
+
+} // namespace tidegate::tool

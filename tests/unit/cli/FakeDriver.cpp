@@ -1,0 +1,94 @@
+//===- FakeDriver.cpp - A stand-in for the compiler -------------*- C++ -*-===//
+// A "program" is one line, `vocab N`; its model is the bigram of tests. N may
+// be overridden by the parameter V. Links in place of TidegateDriver, so that
+// the commands are tested without a compiler.
+//===----------------------------------------------------------------------===//
+#include "compiler/Driver/Driver.h"
+#include "runtime/core/FileIo.h"
+#include "tests/unit/runtime/BigramModel.h"
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+using namespace tidegate;
+
+namespace {
+
+int64_t vocabOf(const ProgramSource &source) {
+  std::string text = sourceFiles(source).front().text, word;
+  int64_t vocab = 0;
+  std::istringstream in(text);
+  if (!(in >> word >> vocab) || word != "vocab" || vocab <= 0) {
+    std::fprintf(stderr, "%s:1:1: error: expected 'vocab N', but got '%s'\n", source.path.c_str(), word.c_str());
+    throw CompileError();
+  }
+  for (const auto &[name, value] : source.params)
+    if (name == "V")
+      vocab = std::stoll(value);
+  return vocab;
+}
+
+/// y = x * w, row by row.
+struct ScaleRows : EntryProgram {
+  std::vector<ValueSpec> in{{"x", {ValueSpec::kBatch, ValueSpec::kTime, 3}, runtime::Dtype::F64},
+                            {"w", {3}, runtime::Dtype::F64}},
+      out{{"y", {ValueSpec::kBatch, ValueSpec::kTime, 3}, runtime::Dtype::F64}};
+
+  const std::vector<ValueSpec> &inputs() const override { return in; }
+  const std::vector<ValueSpec> &outputs() const override { return out; }
+  Tensors run(const Tensors &t) override { return {{"y", scaled(t.at("x"), t.at("w"))}}; }
+  Tensors vjp(const Tensors &t, const Tensors &seeds) override {
+    const auto &dy = seeds.at("y");
+    runtime::HostTensor dw(runtime::Dtype::F64, {3});
+    for (int64_t i = 0; i < dy.elements(); ++i)
+      dw.as<double>()[i % 3] += dy.as<double>()[i] * t.at("x").as<double>()[i];
+    return {{"grad.x", scaled(dy, t.at("w"))}, {"grad.w", dw}};
+  }
+  static runtime::HostTensor scaled(runtime::HostTensor x, const runtime::HostTensor &w) {
+    for (int64_t i = 0; i < x.elements(); ++i)
+      x.as<double>()[i] *= w.as<double>()[i % 3];
+    return x;
+  }
+};
+
+} // namespace
+
+std::vector<SourceFile> tidegate::sourceFiles(const ProgramSource &source) {
+  if (!source.files.empty())
+    return source.files;
+  return {{source.path, std::string(runtime::MappedFile(source.path).text())}};
+}
+
+std::vector<train::ParameterSpec> tidegate::modelParameters(const ProgramSource &source) {
+  return test::BigramModel<float>(vocabOf(source)).parameters();
+}
+
+std::unique_ptr<train::Model> tidegate::compileModel(const ProgramSource &source, const CompileOptions &options) {
+  if (options.precision == Precision::F64)
+    return std::make_unique<test::BigramModel<double>>(vocabOf(source));
+  return std::make_unique<test::BigramModel<float>>(vocabOf(source));
+}
+
+ParamList tidegate::paramsFromConfig(const std::string &configPath) {
+  auto config = nlohmann::json::parse(runtime::MappedFile(configPath).text());
+  return {{"V", std::to_string(config.at("vocab_size").get<int64_t>())}};
+}
+
+std::vector<std::pair<std::string, std::string>> tidegate::stages() {
+  return {{"graph", "the program as a graph"}, {"plan", "what runs"}};
+}
+
+std::string tidegate::emitStage(const ProgramSource &source, const std::string &stage, const CompileOptions &) {
+  return stage + " of vocab " + std::to_string(vocabOf(source)) + "\n";
+}
+
+std::unique_ptr<EntryProgram> tidegate::compileEntry(const ProgramSource &, const std::string &, const CompileOptions &,
+                                                     const std::map<std::string, std::vector<int64_t>> &) {
+  return std::make_unique<ScaleRows>();
+}
+
+PlanReport tidegate::planModel(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &) {
+  int64_t bytes = vocabOf(source) * B * T;
+  return {bytes, {{"weights", bytes}}, 2e9, 3, "step  1", "{\"peak_bytes\":" + std::to_string(bytes) + "}"};
+}

@@ -1,0 +1,182 @@
+//===- TrainCommandTest.cpp -------------------------------------*- C++ -*-===//
+// train and generate from the shell: results, resuming, signals, and bad
+// input that must leave everything as it was.
+//===----------------------------------------------------------------------===//
+#include "runtime/core/Safetensors.h"
+#include "tests/unit/cli/ToolRun.h"
+
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+using namespace tidegate::test;
+using nlohmann::json;
+
+namespace {
+const std::string kTrain = "train m.tg --data text --steps 30 --batch 2 --seq 32 --lr 0.05 ";
+
+class TrainCommandTest : public ToolTest {};
+} // namespace
+
+TEST_F(TrainCommandTest, TheLastLineIsAJsonObject) {
+  ToolRun run = tool(kTrain + "--out run --save-every 10 --eval-every 15 --sample-prompt 'the ' --sample-tokens 20");
+  ASSERT_EQ(run.code, 0) << run.err;
+  json result = json::parse(run.lastLine());
+  EXPECT_EQ(result["status"], "done");
+  EXPECT_EQ(result["step"], 30);
+  EXPECT_EQ(result["parameters"], 272 * 272 + 272);
+  EXPECT_EQ(result["checkpoint"], "run/step-30");
+  EXPECT_LT(result["valid_bits_per_byte"], 8);
+  EXPECT_GT(result["gzip_bits_per_byte"], 0);
+  EXPECT_GT(result["tokens_per_second"], 0);
+  EXPECT_TRUE(contains(run.out, "gzip -9")) << run.out;
+  EXPECT_TRUE(contains(run.out, "--- sample\nthe ")) << run.out;
+  EXPECT_TRUE(contains(run.err, "step 15  held-out loss")) << run.err;
+  EXPECT_EQ(listing(path("run")), (std::set<std::string>{"step-10", "step-20", "step-30"}));
+}
+
+TEST_F(TrainCommandTest, ResumingEqualsNotStopping) {
+  ASSERT_EQ(tool(kTrain + "--out whole").code, 0);
+  ASSERT_EQ(tool(kTrain + "--out part --save-every 10").code, 0);
+  std::filesystem::remove_all(path("part/step-30"));
+  std::filesystem::resize_file(path("part/step-20/model.safetensors"), 1000);
+  ToolRun rest = tool(kTrain + "--out part --resume auto");
+  ASSERT_EQ(rest.code, 0) << rest.err;
+  EXPECT_TRUE(contains(rest.err, "passed over: checkpoint 'part/step-20' is damaged: model.safetensors")) << rest.err;
+  EXPECT_TRUE(contains(rest.err, "resuming from part/step-10")) << rest.err;
+  for (const char *file : {"model.safetensors", "optimizer.safetensors", "run.json"})
+    EXPECT_EQ(readText(path("whole/step-30/") + file), readText(path("part/step-30/") + file)) << file;
+  ToolRun again = tool(kTrain + "--resume part/step-30");
+  EXPECT_EQ(again.code, 0) << again.err;
+  EXPECT_TRUE(json::parse(again.lastLine())["train_loss"].is_null()) << "nothing was left to train";
+}
+
+TEST_F(TrainCommandTest, ResumeSaysWhatChanged) {
+  ASSERT_EQ(tool(kTrain + "--out run").code, 0);
+  ToolRun run = tool(kTrain + "--out run --resume auto --steps 40 --batch 3");
+  EXPECT_EQ(run.code, 2) << "an option given twice";
+  run = tool("train m.tg --data text --steps 40 --batch 3 --seq 32 --lr 0.05 --out run --resume auto");
+  EXPECT_EQ(run.code, 0) << run.err;
+  EXPECT_TRUE(contains(run.err, "note: steps was 30 in the checkpoint and is 40 now")) << run.err;
+  EXPECT_TRUE(contains(run.err, "note: batch was 2 in the checkpoint and is 3 now")) << run.err;
+  EXPECT_TRUE(contains(tool(kTrain + "--out new --resume auto").err, "no checkpoint in 'new' yet"));
+}
+
+TEST_F(TrainCommandTest, ASignalSavesAndAKillLosesNothing) {
+  std::string endless = "train m.tg --data text --steps 1000000 --seq 32 --save-every 50 --out run & pid=$!; "
+                        "while [ ! -d run/step-100 ]; do sleep 0.02; done; ";
+  // `{ before tool args; }` runs the tool as a background job here.
+  ToolRun run = tool(endless + "kill -TERM $pid; wait $pid");
+  EXPECT_EQ(run.code, 0) << run.err;
+  json result = json::parse(run.lastLine());
+  EXPECT_EQ(result["status"], "interrupted");
+  EXPECT_TRUE(result["valid_loss"].is_null());
+  EXPECT_TRUE(std::filesystem::exists(path(result["checkpoint"].get<std::string>() + "/complete.json")));
+
+  std::filesystem::remove_all(path("run"));
+  tool(endless + "kill -KILL $pid; wait $pid");
+  ToolRun rest = tool("train m.tg --data text --steps 100 --seq 32 --out run --resume auto");
+  EXPECT_EQ(rest.code, 0) << rest.err;
+  EXPECT_TRUE(contains(rest.err, "resuming from run/step-")) << rest.err;
+}
+
+TEST_F(TrainCommandTest, ConfigFileAndCommandLine) {
+  writeText(path("c.cfg"), "# a comment\nsteps = 5\nbatch = 3\nset = V=300\nlr = 0.01\n");
+  ToolRun run = tool("train m.tg --data text --seq 16 --config c.cfg --steps 7 --out run");
+  ASSERT_EQ(run.code, 0) << run.err;
+  json state = json::parse(readText(path("run/step-7/run.json")));
+  EXPECT_EQ(state["settings"]["batch"], 3);
+  EXPECT_EQ(state["settings"]["lr"], 0.01);
+  EXPECT_EQ(state["program"]["params"], json::parse(R"([["V", "300"]])"));
+  run = tool("train m.tg --data text --seq 16 --config c.cfg --set V=280 --out other");
+  EXPECT_EQ(json::parse(run.lastLine())["parameters"], 280 * 281) << "the later --set wins";
+  writeText(path("bad.cfg"), "stpes = 5\n");
+  expectFailure(2, "train m.tg --data text --config bad.cfg",
+                "'bad.cfg': unknown option 'stpes'; did you mean 'steps'?");
+  writeText(path("bad.cfg"), "steps = many\n");
+  expectFailure(2, "train m.tg --data text --config bad.cfg", "many");
+  expectFailure(1, "train m.tg --data text --config none.cfg", "cannot open 'none.cfg'");
+}
+
+TEST_F(TrainCommandTest, BadCommandLines) {
+  expectFailure(2, "train m.tg --data text --stpes 3", "unknown option '--stpes'; did you mean 'steps'?");
+  expectFailure(2, "train m.tg --data text --stpes 3", "valid options: --help, --set");
+  expectFailure(2, "train m.tg --data text --steps abc", "abc");
+  expectFailure(2, "train m.tg --data text --batch 0", "option '--batch' expects at least 1, but got 0");
+  expectFailure(2, "train m.tg --data text --lr-floor 2", "expects a number from 0 to 1, but got 2");
+  expectFailure(2, "train m.tg --data text --decay cosin", "cannot be 'cosin'; did you mean 'cosine'?");
+  expectFailure(2, "train m.tg --data text --precision bf16", "valid values: f32, f64");
+  expectFailure(2, "train m.tg --data text --device cuda", "valid values: cpu");
+  expectFailure(2, "train m.tg --data text --set D", "expects NAME=VALUE, but got 'D'");
+  expectFailure(2, "train m.tg --data text --keep 1", "expects 0 or at least 2");
+  expectFailure(2, "train m.tg --data text --steps 5 --warmup 6", "expects at most the 5 steps");
+  expectFailure(2, "train m.tg", "expected option '--data'");
+  expectFailure(2, "train", "expected FILE");
+  expectFailure(2, "train m.tg more.tg --data text", "expected one FILE");
+  EXPECT_EQ(listing(scratch.path()), (std::set<std::string>{"m.tg", "text"})) << "nothing was created";
+}
+
+TEST_F(TrainCommandTest, BadInputLeavesNothingBehind) {
+  writeText(path("empty"), "");
+  writeText(path("short"), "0123456789");
+  writeText(path("wrong.tg"), "vocub 9\n");
+  writeText(path("narrow.tg"), "vocab 100\n");
+  auto before = listing(scratch.path());
+  expectFailure(1, "train none.tg --data text", "cannot open 'none.tg': No such file");
+  expectFailure(1, "train wrong.tg --data text", "wrong.tg:1:1: error: expected 'vocab N', but got 'vocub'");
+  expectFailure(1, "train m.tg --data none", "cannot open 'none': No such file");
+  expectFailure(1, "train m.tg --data empty", "expected text in 'empty', but the file is empty");
+  expectFailure(1, "train m.tg --data short --seq 64", "needs 65 bytes of training text, but 'short' has 10");
+  expectFailure(1, "train m.tg --data .", "expected a regular file, but '.' is a directory");
+  expectFailure(1, "train narrow.tg --data text", "a vocabulary of at least 256, but the model's is 100");
+  expectFailure(1, "train m.tg --data text --out text/run", "cannot create the directory 'text/run'");
+  expectFailure(1, "train m.tg --data text --resume nowhere", "'nowhere' does not exist");
+  std::filesystem::remove(path("out")); // Parent of the default directory, empty.
+  EXPECT_EQ(listing(scratch.path()), before);
+}
+
+TEST_F(TrainCommandTest, AnUsedDirectoryIsNotTrainedOver) {
+  ASSERT_EQ(tool(kTrain + "--out run").code, 0);
+  std::string weights = readText(path("run/step-30/model.safetensors"));
+  expectFailure(1, kTrain + "--out run", "'run' already holds checkpoints; pass --resume auto");
+  std::filesystem::resize_file(path("run/step-30/model.safetensors"), 10);
+  expectFailure(1, kTrain + "--out run --resume auto", "it has no usable one");
+  expectFailure(1, kTrain + "--resume run/step-30", "is damaged");
+  expectFailure(1, "generate run", "no usable one");
+  writeText(path("run/step-30/model.safetensors"), weights);
+  EXPECT_EQ(tool("generate run --max-tokens 3").code, 0);
+}
+
+TEST_F(TrainCommandTest, ReadOnlyDirectory) {
+  std::filesystem::create_directory(path("ro"));
+  if (geteuid() != 0)
+    std::filesystem::permissions(path("ro"), std::filesystem::perms(0555));
+  // Root may write anywhere but into /proc and /sys.
+  std::string directory = geteuid() == 0 ? "/proc/tidegate-run" : "ro/run";
+  expectFailure(1, kTrain + "--out " + directory, "cannot create the directory");
+}
+
+TEST_F(TrainCommandTest, AFullDiskKeepsTheLastCheckpoint) {
+  ASSERT_EQ(tool(kTrain + "--out run").code, 0);
+  std::string weights = readText(path("run/step-30/model.safetensors"));
+  ToolRun run = tool("train m.tg --data text --steps 60 --batch 2 --seq 32 --out run --resume auto", "ulimit -f 64;");
+  EXPECT_EQ(run.code, 1) << run.err;
+  EXPECT_TRUE(contains(run.err, "cannot write 'run/.step-60/model.safetensors'")) << run.err;
+  EXPECT_EQ(listing(path("run")), std::set<std::string>{"step-30"});
+  EXPECT_EQ(readText(path("run/step-30/model.safetensors")), weights);
+}
+
+TEST_F(TrainCommandTest, GenerateNeedsTheCheckpointOnly) {
+  ASSERT_EQ(tool(kTrain + "--out run --set V=300").code, 0);
+  std::filesystem::remove(path("m.tg"));
+  ToolRun once = tool("generate run --prompt 'the c' --max-tokens 40 --seed 3"),
+          again = tool("generate run/step-30 --prompt 'the c' --max-tokens 40 --seed 3"),
+          other = tool("generate run --prompt 'the c' --max-tokens 40 --seed 4");
+  EXPECT_EQ(once.code, 0) << once.err;
+  EXPECT_EQ(once.out.substr(0, 5), "the c");
+  EXPECT_EQ(once.out.size(), 5u + 40 + 1);
+  EXPECT_EQ(once.out, again.out);
+  EXPECT_NE(once.out, other.out);
+  expectFailure(1, "generate text", "is a file");
+  expectFailure(1, "generate .", "expected a checkpoint (step-N) in '.', but it has none");
+  expectFailure(2, "generate run --top-p 0", "--top-p");
+}
