@@ -2,9 +2,11 @@
 #pragma once
 
 #include "passes/Autodiff/Passes.h"
+#include "passes/Nn/Passes.h"
 
 namespace tidegate {
 inline void registerAllPasses() {
   autodiff::registerAutodiffPasses();
+  nn::registerNnPasses();
 }
 } // namespace tidegate

@@ -1,0 +1,28 @@
+//===- Passes.td - Passes inside the graph dialect ---------*- tablegen -*-===//
+#ifndef TIDEGATE_PASSES_NN
+#define TIDEGATE_PASSES_NN
+
+include "mlir/Pass/PassBase.td"
+
+def FuseRows : Pass<"nn-fuse", "::mlir::func::FuncOp"> {
+  let summary = "Group row-wise ops into nn.map";
+  let description = [{
+    Puts every loose element-wise op, broadcast, inner reduction, index op and
+    sum over rows of a function into `nn.map` bodies. Afterwards the function
+    holds only maps, products, scans, lookups, calls and reshapes, which are
+    free.
+
+    Ops of equal row space and equal stage (the number of products, scans and
+    calls that must run before) share a map if one uses the other's value or if
+    both read one large tensor. A value that is needed in several stages is
+    stored once, or computed again where that reads and writes less.
+
+    Errors: an op that mixes row spaces, or that reduces only some of the row
+    dimensions.
+
+    Example: `tests/passes/Nn/nn-fuse.mlir`.
+  }];
+  let dependentDialects = ["::tidegate::nn::NnDialect"];
+}
+
+#endif
