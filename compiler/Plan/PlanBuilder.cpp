@@ -1,0 +1,368 @@
+//===- PlanBuilder.cpp - From a fused function to a plan --------*- C++ -*-===//
+#include "compiler/Plan/PlanBuilder.h"
+
+#include "ir/Nn/NnOps.h"
+#include "ir/Rec/RecOps.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace tidegate;
+using runtime::Extent;
+
+namespace {
+RankedTensorType tensorOf(Value v) { return cast<RankedTensorType>(v.getType()); }
+
+int64_t bytesOf(Type element) { return element.getIntOrFloatBitWidth() / 8; }
+
+/// A value of the program: its buffer and the sizes of its dimensions.
+struct Place {
+  int buffer = -1;
+  SmallVector<Extent> dims;
+
+  Extent elements() const { return product(0, dims.size()); }
+  Extent product(size_t first, size_t last) const {
+    Extent n;
+    for (size_t d = first; d < last; ++d)
+      n = n * dims[d];
+    return n;
+  }
+};
+
+Extent fixed(int64_t n) { return Extent{n, 0, 0, {}}; }
+
+/// "model.tg:12" of the innermost source position.
+std::string whereOf(Location loc) {
+  std::string text;
+  loc->walk([&](Location inner) {
+    if (auto file = dyn_cast<FileLineColLoc>(inner)) {
+      text = file.getFilename().str() + ":" + std::to_string(file.getLine());
+      return WalkResult::interrupt();
+    }
+    return WalkResult::advance();
+  });
+  return text;
+}
+
+/// Multiply-adds times two of the products in a block that runs once.
+double flopsOf(Block &block) {
+  double flops = 0;
+  auto count = [](Value v) { return double(tensorOf(v).getNumElements()); };
+  for (Operation &op : block) {
+    if (auto dot = dyn_cast<nn::DotOp>(op)) {
+      double k = 1;
+      for (int64_t d : dot.getLhsContract())
+        k *= dot.getLhs().getType().getDimSize(d);
+      flops += 2 * k * count(dot);
+    } else if (auto scores = dyn_cast<rec::DecayScoresOp>(op)) {
+      flops += 2 * count(scores) * scores.getRows().getType().getDimSize(1);
+    } else if (auto mix = dyn_cast<rec::DecayMixOp>(op)) {
+      flops += 2 * count(mix.getScores()) * mix.getInput().getType().getDimSize(1);
+    } else if (auto solve = dyn_cast<rec::SolveUnitLowerOp>(op)) {
+      flops += count(solve.getMatrix()) * solve.getType().getDimSize(1);
+    }
+  }
+  return flops;
+}
+
+class PlanBuilder {
+public:
+  explicit PlanBuilder(cpu::KernelModule &kernels) : kernels(kernels) {}
+
+  FailureOr<runtime::Plan> build(func::FuncOp entry) {
+    DenseMap<Value, Place> places;
+    for (BlockArgument arg : entry.getArguments()) {
+      if (auto element = dyn_cast<FloatType>(tensorOf(arg).getElementType()))
+        plan.elementBytes = bytesOf(element);
+      Place place;
+      int dynamic = 0;
+      for (int64_t size : tensorOf(arg).getShape()) {
+        if (!ShapedType::isDynamic(size)) {
+          place.dims.push_back(fixed(size));
+          continue;
+        }
+        Extent symbol;
+        (dynamic++ == 0 ? symbol.batch : symbol.tokens) = 1;
+        place.dims.push_back(symbol);
+      }
+      place.buffer = addBuffer(place.elements(), tensorOf(arg), plan.bindings++);
+      places[arg] = place;
+    }
+    for (Type type : entry.getResultTypes())
+      if (auto element = dyn_cast<FloatType>(cast<RankedTensorType>(type).getElementType()))
+        plan.elementBytes = bytesOf(element);
+    SmallVector<Place> results;
+    if (failed(follow(entry, places, results)))
+      return failure();
+    for (auto [i, place] : llvm::enumerate(results))
+      bindResult(place, cast<RankedTensorType>(entry.getResultTypes()[i]));
+    setLifetimes();
+    return std::move(plan);
+  }
+
+private:
+  int addBuffer(Extent elements, RankedTensorType type, int binding = -1) {
+    plan.buffers.push_back({elements, bytesOf(type.getElementType()), binding, -1, -1});
+    return plan.buffers.size() - 1;
+  }
+
+  /// A new arena value whose `?` dimensions have the sizes in `dynamic`, in order.
+  Place newPlace(Value value, ArrayRef<Extent> dynamic) {
+    Place place;
+    for (int64_t size : tensorOf(value).getShape()) {
+      if (ShapedType::isDynamic(size)) {
+        place.dims.push_back(dynamic.front());
+        dynamic = dynamic.drop_front();
+      } else {
+        place.dims.push_back(fixed(size));
+      }
+    }
+    place.buffer = addBuffer(place.elements(), tensorOf(value));
+    return place;
+  }
+
+  static SmallVector<Extent> dynamicDims(const Place &place, RankedTensorType type) {
+    SmallVector<Extent> dims;
+    for (auto [d, size] : llvm::enumerate(type.getShape()))
+      if (ShapedType::isDynamic(size))
+        dims.push_back(place.dims[d]);
+    return dims;
+  }
+
+  void addStep(Location loc, decltype(runtime::Step::what) what) {
+    plan.steps.push_back({std::move(what), whereOf(loc)});
+  }
+
+  LogicalResult follow(func::FuncOp function, DenseMap<Value, Place> &places, SmallVectorImpl<Place> &results) {
+    for (Operation &op : function.getBody().front().without_terminator()) {
+      LogicalResult status =
+          llvm::TypeSwitch<Operation *, LogicalResult>(&op)
+              .Case<func::CallOp, nn::MapOp, rec::ScanOp, nn::DotOp, nn::LookupOp, nn::LookupGradOp, nn::ReshapeOp>(
+                  [&](auto typed) { return add(typed, places); })
+              .Default([](Operation *op) {
+                return op->emitOpError("is not in a map: nn-fuse has to run before planning");
+              });
+      if (failed(status))
+        return failure();
+    }
+    for (Value v : function.getBody().front().getTerminator()->getOperands())
+      results.push_back(places.lookup(v));
+    return success();
+  }
+
+  LogicalResult add(func::CallOp call, DenseMap<Value, Place> &places) {
+    auto callee = call->getParentOfType<ModuleOp>().lookupSymbol<func::FuncOp>(call.getCallee());
+    if (!callee || callee.isExternal())
+      return call.emitOpError("calls '") << call.getCallee() << "', which has no body";
+    DenseMap<Value, Place> inner;
+    for (auto [arg, operand] : llvm::zip(callee.getArguments(), call.getOperands()))
+      inner[arg] = places.lookup(operand);
+    SmallVector<Place> results;
+    if (failed(follow(callee, inner, results)))
+      return failure();
+    for (auto [result, place] : llvm::zip(call.getResults(), results))
+      places[result] = place;
+    return success();
+  }
+
+  LogicalResult add(nn::ReshapeOp op, DenseMap<Value, Place> &places) {
+    const Place from = places.lookup(op.getInput());
+    Place place;
+    auto dynamic = dynamicDims(from, op.getInput().getType());
+    for (int64_t size : op.getType().getShape())
+      place.dims.push_back(ShapedType::isDynamic(size) ? dynamic[place.dims.size()] : fixed(size));
+    place.buffer = from.buffer;
+    places[op] = place;
+    return success();
+  }
+
+  /// The plan's number of the kernel of `op`.
+  FailureOr<int> kernelOf(Operation *op) {
+    auto kernel = kernels.add(op);
+    if (failed(kernel))
+      return failure();
+    for (auto [i, known] : llvm::enumerate(plan.kernels))
+      if (known.name == kernel->name)
+        return int(i);
+    plan.kernels.push_back({kernel->name, nullptr, kernel->scratchBytes});
+    return int(plan.kernels.size() - 1);
+  }
+
+  LogicalResult add(nn::MapOp op, DenseMap<Value, Place> &places) {
+    auto kernel = kernelOf(op);
+    if (failed(kernel))
+      return failure();
+    runtime::Launch launch;
+    launch.kernel = *kernel;
+    SmallVector<Extent> rows;
+    for (auto [i, v] : llvm::enumerate(op.getInputs())) {
+      const Place &place = places[v];
+      launch.buffers.push_back(place.buffer);
+      if (op.getOperandRows()[i] && rows.empty())
+        rows.assign(place.dims.begin(), place.dims.begin() + op.getRowRank());
+    }
+    for (const Extent &size : rows)
+      launch.items = launch.items * size;
+    launch.flopsPerToken = flopsOf(op.getBody().front());
+    for (auto [i, v] : llvm::enumerate(op.getResults())) {
+      Place place = newPlace(v, rows);
+      places[v] = place;
+      if (op.getResultRows()[i]) {
+        launch.buffers.push_back(place.buffer);
+        continue;
+      }
+      int64_t elements = tensorOf(v).getNumElements();
+      int parts = addBuffer(fixed(elements * runtime::Plan::kParts), tensorOf(v));
+      launch.sums.push_back({int(launch.buffers.size()), place.buffer, elements});
+      launch.buffers.push_back(parts);
+    }
+    addStep(op.getLoc(), std::move(launch));
+    return success();
+  }
+
+  LogicalResult add(rec::ScanOp op, DenseMap<Value, Place> &places) {
+    auto kernel = kernelOf(op);
+    if (failed(kernel))
+      return failure();
+    runtime::Launch launch;
+    launch.kernel = *kernel;
+    launch.isScan = true;
+    for (Value v : op.getOperands())
+      launch.buffers.push_back(places[v].buffer);
+    const Place &first = places[op.getInputs().front()];
+    Extent batch = first.dims[0], tokens = first.dims[1], heads = first.dims[2];
+    Extent steps = tokens;
+    if (op.getChunk() > 1) {
+      if (tokens.tokens != 1 || tokens.batch || tokens.constant != 1 || !tokens.chunks.empty())
+        return op.emitOpError("expects the tokens of the batch as its time axis");
+      steps = Extent{1, 0, 0, {int64_t(op.getChunk())}};
+    }
+    launch.items = batch * heads;
+    launch.flopsPerToken = flopsOf(op.getBody().front()) * double(op.getHeads()) / double(op.getChunk());
+    for (auto [i, v] : llvm::enumerate(op.getResults())) {
+      bool isOutput = i < op.getNumOutputs(), isFinal = !isOutput && i < op.getNumOutputs() + op.getNumStates();
+      SmallVector<Extent> leading;
+      if (isFinal)
+        leading = {batch};
+      else
+        leading = {batch, isOutput && op.outKindOf(i) == rec::OperandKind::Token ? tokens : steps};
+      // Static sizes of a leading dimension are in the type already.
+      SmallVector<Extent> dynamic;
+      for (auto [d, size] : llvm::enumerate(leading))
+        if (tensorOf(v).isDynamicDim(d))
+          dynamic.push_back(size);
+      places[v] = newPlace(v, dynamic);
+      launch.buffers.push_back(places[v].buffer);
+    }
+    addStep(op.getLoc(), std::move(launch));
+    return success();
+  }
+
+  /// `outer` then `inner` cover 0 .. rank-1 in order.
+  static bool isSplit(ArrayRef<int64_t> outer, ArrayRef<int64_t> inner) {
+    int64_t next = 0;
+    for (int64_t d : outer)
+      if (d != next++)
+        return false;
+    for (int64_t d : inner)
+      if (d != next++)
+        return false;
+    return true;
+  }
+
+  LogicalResult add(nn::DotOp op, DenseMap<Value, Place> &places) {
+    const Place a = places.lookup(op.getLhs()), b = places.lookup(op.getRhs());
+    auto lhsFree = op.getLhsFree(), rhsFree = op.getRhsFree();
+    bool plainA = isSplit(lhsFree, op.getLhsContract()), turnedA = isSplit(op.getLhsContract(), lhsFree);
+    bool plainB = isSplit(op.getRhsContract(), rhsFree), turnedB = isSplit(rhsFree, op.getRhsContract());
+    if (!op.getLhsBatch().empty() || (!plainA && !turnedA) || (!plainB && !turnedB))
+      return op.emitOpError("is not one matrix product of contiguous operands");
+    runtime::Product product;
+    product.transA = !plainA;
+    product.transB = !plainB;
+    SmallVector<Extent> dynamic;
+    auto role = [&](const Place &place, RankedTensorType type, ArrayRef<int64_t> dims, bool isResult) {
+      Extent size;
+      for (int64_t d : dims) {
+        size = size * place.dims[d];
+        if (isResult && type.isDynamicDim(d))
+          dynamic.push_back(place.dims[d]);
+      }
+      return size;
+    };
+    product.m = role(a, op.getLhs().getType(), lhsFree, true);
+    product.k = role(a, op.getLhs().getType(), op.getLhsContract(), false);
+    product.n = role(b, op.getRhs().getType(), rhsFree, true);
+    product.a = a.buffer;
+    product.b = b.buffer;
+    places[op] = newPlace(op, dynamic);
+    product.c = places[op].buffer;
+    addStep(op.getLoc(), product);
+    return success();
+  }
+
+  LogicalResult add(nn::LookupOp op, DenseMap<Value, Place> &places) {
+    const Place ids = places.lookup(op.getIds());
+    auto table = op.getTable().getType();
+    places[op] = newPlace(op, dynamicDims(ids, op.getIds().getType()));
+    addStep(op.getLoc(), runtime::Lookup{places[op.getTable()].buffer, ids.buffer, places[op].buffer, ids.elements(),
+                                         table.getDimSize(0), table.getDimSize(1)});
+    return success();
+  }
+
+  LogicalResult add(nn::LookupGradOp op, DenseMap<Value, Place> &places) {
+    const Place ids = places.lookup(op.getIds());
+    places[op] = newPlace(op, {});
+    addStep(op.getLoc(), runtime::LookupGrad{places[op.getInput()].buffer, ids.buffer, places[op].buffer,
+                                             ids.elements(), op.getType().getDimSize(0), op.getType().getDimSize(1)});
+    return success();
+  }
+
+  /// The result's buffer becomes the caller's; a value that is an argument, or
+  /// leaves twice, is copied.
+  void bindResult(const Place &place, RankedTensorType type) {
+    runtime::Buffer &buffer = plan.buffers[place.buffer];
+    if (!buffer.isBound()) {
+      buffer.binding = plan.bindings++;
+      return;
+    }
+    int to = addBuffer(place.elements(), type, plan.bindings++);
+    plan.steps.push_back({runtime::Copy{place.buffer, to}, ""});
+  }
+
+  void setLifetimes() {
+    auto touch = [&](int buffer, size_t step) {
+      runtime::Buffer &b = plan.buffers[buffer];
+      if (b.first < 0)
+        b.first = step;
+      b.last = step;
+    };
+    for (auto [i, step] : llvm::enumerate(plan.steps)) {
+      if (auto *launch = std::get_if<runtime::Launch>(&step.what)) {
+        for (int b : launch->buffers)
+          touch(b, i);
+        for (const auto &sum : launch->sums)
+          touch(sum.total, i);
+      } else if (auto *p = std::get_if<runtime::Product>(&step.what)) {
+        for (int b : {p->a, p->b, p->c})
+          touch(b, i);
+      } else if (auto *l = std::get_if<runtime::Lookup>(&step.what)) {
+        for (int b : {l->table, l->ids, l->out})
+          touch(b, i);
+      } else if (auto *g = std::get_if<runtime::LookupGrad>(&step.what)) {
+        for (int b : {g->in, g->ids, g->out})
+          touch(b, i);
+      } else if (auto *c = std::get_if<runtime::Copy>(&step.what)) {
+        for (int b : {c->from, c->to})
+          touch(b, i);
+      }
+    }
+  }
+
+  cpu::KernelModule &kernels;
+  runtime::Plan plan;
+};
+} // namespace
+
+FailureOr<runtime::Plan> tidegate::buildPlan(func::FuncOp entry, cpu::KernelModule &kernels) {
+  return PlanBuilder(kernels).build(entry);
+}

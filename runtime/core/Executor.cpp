@@ -1,0 +1,175 @@
+//===- Executor.cpp - Runs a plan on the CPU --------------------*- C++ -*-===//
+#include "runtime/core/Executor.h"
+
+#include "runtime/core/Blas.h"
+#include "runtime/core/Error.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <omp.h>
+
+using namespace tidegate::runtime;
+
+namespace {
+constexpr size_t kAlignment = 64;
+
+std::byte *allocate(int64_t bytes) {
+  auto rounded = (size_t(bytes) + kAlignment - 1) / kAlignment * kAlignment;
+  auto *memory = static_cast<std::byte *>(std::aligned_alloc(kAlignment, std::max(rounded, kAlignment)));
+  if (!memory)
+    throw RuntimeError(RuntimeError::Kind::Io, "cannot allocate " + std::to_string(bytes) + " bytes for activations");
+  return memory;
+}
+
+/// One run at one (B, T): buffers as addresses.
+struct Run {
+  const Plan &plan;
+  int64_t B, T;
+  std::vector<void *> address; // per buffer
+  std::byte *scratch;
+  int64_t scratchStride;
+
+  template <typename T>
+  T *as(int buffer) const {
+    return static_cast<T *>(address[buffer]);
+  }
+
+  void operator()(const Launch &launch) const {
+    const Kernel &kernel = plan.kernels[launch.kernel];
+    std::vector<void *> buffers;
+    for (int b : launch.buffers)
+      buffers.push_back(address[b]);
+    int64_t items = launch.items.at(B, T);
+    int64_t parts = launch.isScan ? items : std::min(items, Plan::kParts);
+#pragma omp parallel for schedule(dynamic, 1) if (parts > 1)
+    for (int64_t part = 0; part < parts; ++part) {
+      void *own = scratch + omp_get_thread_num() * scratchStride;
+      kernel.function(buffers.data(), items * part / parts, items * (part + 1) / parts, part, B, T, own);
+    }
+    for (const Launch::Sum &sum : launch.sums)
+      plan.elementBytes == 8 ? add<double>(launch, sum, parts) : add<float>(launch, sum, parts);
+  }
+
+  /// Adds the parts in their order.
+  template <typename T>
+  void add(const Launch &launch, const Launch::Sum &sum, int64_t parts) const {
+    const T *from = as<T>(launch.buffers[sum.argument]);
+    T *to = as<T>(sum.total);
+#pragma omp parallel for schedule(static) if (sum.elements > 4096)
+    for (int64_t i = 0; i < sum.elements; ++i) {
+      T total = 0;
+      for (int64_t part = 0; part < parts; ++part)
+        total += from[part * sum.elements + i];
+      to[i] = total;
+    }
+  }
+
+  template <typename T>
+  void multiply(const Product &p) const {
+    int64_t m = p.m.at(B, this->T), n = p.n.at(B, this->T), k = p.k.at(B, this->T);
+    gemm(p.transA, p.transB, m, n, k, T(1), as<T>(p.a), p.transA ? m : k, as<T>(p.b), p.transB ? k : n, T(0),
+         as<T>(p.c), n);
+  }
+  void operator()(const Product &p) const { plan.elementBytes == 8 ? multiply<double>(p) : multiply<float>(p); }
+
+  void operator()(const Lookup &l) const {
+    int64_t count = l.count.at(B, T), bytes = l.width * plan.elementBytes;
+    const int32_t *ids = as<int32_t>(l.ids);
+    const auto *table = as<std::byte>(l.table);
+    auto *out = as<std::byte>(l.out);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; ++i) {
+      if (ids[i] >= 0 && ids[i] < l.rows)
+        std::memcpy(out + i * bytes, table + ids[i] * bytes, bytes);
+      else
+        std::memset(out + i * bytes, 0, bytes);
+    }
+  }
+
+  /// Every thread owns a slice of columns: no two write the same place, and each
+  /// sum runs in the order of the positions.
+  template <typename T>
+  void scatter(const LookupGrad &l) const {
+    int64_t count = l.count.at(B, this->T);
+    const int32_t *ids = as<int32_t>(l.ids);
+    const T *in = as<T>(l.in);
+    T *out = as<T>(l.out);
+    constexpr int64_t kSlice = 64;
+    int64_t slices = (l.width + kSlice - 1) / kSlice;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t slice = 0; slice < slices; ++slice) {
+      int64_t first = slice * kSlice, width = std::min(kSlice, l.width - first);
+      for (int64_t row = 0; row < l.rows; ++row)
+        std::memset(out + row * l.width + first, 0, width * sizeof(T));
+      for (int64_t i = 0; i < count; ++i) {
+        if (ids[i] < 0 || ids[i] >= l.rows)
+          continue;
+        T *to = out + ids[i] * l.width + first;
+        const T *from = in + i * l.width + first;
+        for (int64_t d = 0; d < width; ++d)
+          to[d] += from[d];
+      }
+    }
+  }
+  void operator()(const LookupGrad &l) const { plan.elementBytes == 8 ? scatter<double>(l) : scatter<float>(l); }
+
+  void operator()(const Copy &c) const {
+    const Buffer &from = plan.buffers[c.from];
+    std::memcpy(address[c.to], address[c.from], from.elements.at(B, T) * from.elementBytes);
+  }
+};
+} // namespace
+
+Executor::Executor(Plan plan) : thePlan(std::move(plan)) {
+  int64_t bytes = 0;
+  for (const Kernel &kernel : thePlan.kernels)
+    bytes = std::max(bytes, kernel.scratchBytes);
+  // Whole pages apart, so that threads never share one.
+  scratchStride = (bytes + 4095) / 4096 * 4096 + 4096;
+  scratch = allocate(scratchStride * omp_get_max_threads());
+  poison = std::getenv("TIDEGATE_POISON") != nullptr;
+}
+
+Executor::~Executor() {
+  std::free(arena);
+  std::free(scratch);
+}
+
+const Layout &Executor::layout(int64_t B, int64_t T) {
+  auto [it, isNew] = layouts.try_emplace({B, T});
+  if (isNew)
+    it->second = layoutOf(thePlan, B, T);
+  return it->second;
+}
+
+int64_t Executor::arenaBytes(int64_t B, int64_t T) { return layout(B, T).bytes; }
+
+void Executor::reserve(int64_t bytes) {
+  if (bytes <= arenaSize)
+    return;
+  std::free(arena);
+  arena = nullptr;
+  arenaSize = 0;
+  arena = allocate(bytes);
+  arenaSize = bytes;
+}
+
+void Executor::run(int64_t B, int64_t T, std::span<void *const> bindings) {
+  const Layout &place = layout(B, T);
+  reserve(place.bytes);
+  if (poison) // every byte 0xff: NaN in both float types
+    std::memset(arena, 0xff, place.bytes);
+  Run run{thePlan, B, T, {}, scratch, scratchStride};
+  for (size_t i = 0; i < thePlan.buffers.size(); ++i) {
+    const Buffer &buffer = thePlan.buffers[i];
+    run.address.push_back(buffer.isBound() ? bindings[buffer.binding] : arena + std::max<int64_t>(place.offsets[i], 0));
+  }
+  for (size_t i = 0; i < thePlan.steps.size(); ++i) {
+    auto start = std::chrono::steady_clock::now();
+    std::visit(run, thePlan.steps[i].what);
+    if (onStep)
+      onStep(i, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+}

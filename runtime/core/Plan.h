@@ -1,0 +1,116 @@
+//===- Plan.h - What one entry point does, step by step ---------*- C++ -*-===//
+// A flat list of kernel launches, matrix products, lookups and copies on
+// buffers. Sizes are products of the batch B, the tokens T and constants, so one
+// plan serves every (B, T).
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace tidegate::runtime {
+
+/// constant * B^batch * T^tokens * product of ceil(T / chunk) over `chunks`.
+struct Extent {
+  int64_t constant = 1;
+  int batch = 0, tokens = 0;
+  std::vector<int64_t> chunks;
+
+  int64_t at(int64_t B, int64_t T) const;
+  Extent operator*(const Extent &other) const;
+  std::string text() const; ///< "B T 512"
+};
+
+/// A compiled kernel; see compiler/CodeGen/CPU/Kernels.h for the contract.
+struct Kernel {
+  using Function = void (*)(void *const *buffers, int64_t begin, int64_t end, int64_t part, int64_t batch,
+                            int64_t tokens, void *scratch);
+  std::string name;
+  Function function = nullptr;
+  int64_t scratchBytes = 0;
+};
+
+/// A contiguous array. Bound buffers are the caller's (`binding` counts its
+/// pointers); the others live in the arena from step `first` to step `last`.
+struct Buffer {
+  Extent elements;
+  int64_t elementBytes = 4;
+  int binding = -1;
+  int first = -1, last = -1;
+
+  bool isBound() const { return binding >= 0; }
+};
+
+/// A kernel over `items` work items. `buffers` are its arguments in order.
+struct Launch {
+  /// A result that is the sum over all items: parts are added into `total`.
+  struct Sum {
+    int argument; ///< position in `buffers`; there stands the buffer of the parts
+    int total;
+    int64_t elements;
+  };
+  int kernel = 0;
+  std::vector<int> buffers;
+  Extent items;
+  bool isScan = false;
+  std::vector<Sum> sums;
+  double flopsPerToken = 0; ///< of matrix products inside, per token of the batch
+};
+
+/// C = op(A) op(B), row-major and contiguous.
+struct Product {
+  bool transA = false, transB = false;
+  Extent m, n, k;
+  int a = 0, b = 0, c = 0;
+};
+
+/// out[i, :] = table[ids[i], :], zeros for an id outside the table.
+struct Lookup {
+  int table = 0, ids = 0, out = 0;
+  Extent count;
+  int64_t rows = 0, width = 0;
+};
+
+/// out[n, :] = sum of in[i, :] over ids[i] = n, in the order of i.
+struct LookupGrad {
+  int in = 0, ids = 0, out = 0;
+  Extent count;
+  int64_t rows = 0, width = 0;
+};
+
+struct Copy {
+  int from = 0, to = 0;
+};
+
+struct Step {
+  std::variant<Launch, Product, Lookup, LookupGrad, Copy> what;
+  std::string where; ///< source position, for plans and profiles
+};
+
+struct Plan {
+  std::vector<Kernel> kernels;
+  std::vector<Buffer> buffers;
+  std::vector<Step> steps;
+  int bindings = 0;
+  int64_t elementBytes = 4; ///< of floats: 4 or 8
+
+  /// Largest number of parts that a summed launch is cut into; fixed, so that
+  /// sums do not depend on the number of threads.
+  static constexpr int64_t kParts = 64;
+
+  double flops(int64_t B, int64_t T) const;
+};
+
+/// Offsets of the arena's buffers for one (B, T).
+struct Layout {
+  std::vector<int64_t> offsets; ///< bytes, per buffer; -1 for bound ones
+  int64_t bytes = 0;
+};
+
+/// Places buffers by size, largest first, at the lowest offset that is free
+/// while they live.
+Layout layoutOf(const Plan &plan, int64_t B, int64_t T);
+
+} // namespace tidegate::runtime
