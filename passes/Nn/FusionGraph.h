@@ -1,6 +1,6 @@
 //===- FusionGraph.h - A block as fusion sees it ----------------*- C++ -*-===//
 // Every op of a function's block has a role. Barriers (products, scans, calls)
-// stay where they are and split the block into stages. Members are computed in
+// keep their order and split the block into stages. Members are computed in
 // exactly one map. Copies are cheap: each map that needs one computes it again.
 //===----------------------------------------------------------------------===//
 #pragma once
@@ -25,7 +25,7 @@ struct FusionNode {
   bool isLive = false;    ///< Reaches a barrier.
   bool isOutside = false; ///< Used by a barrier, maybe through a reshape.
   bool isStored = false;  ///< In memory whatever is decided: used outside, in another row space, or summed.
-  int64_t stage = 0;      ///< Of the map; of a barrier the last stage before it.
+  int64_t stage = 0;      ///< Number of barriers before it.
   /// Values that the op reads. A broadcast does not read the values of `like`;
   /// if its input has no rows, `anchor` takes its place.
   llvm::SmallVector<mlir::Value, 3> reads;

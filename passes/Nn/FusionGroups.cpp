@@ -1,15 +1,15 @@
 //===- FusionGroups.cpp - Which members share a map -------------*- C++ -*-===//
 // Members of one stage and row space share a map if one uses the other's value,
-// directly or through copies that take work. Maps of one stage never depend on
-// each other, so any two may be merged; that is done where both read one large
-// tensor, unless a barrier would have to wait for it.
+// directly or through copies that take work. Then maps are merged, across
+// stages too, where one reads the other's result or both read one large tensor,
+// unless a barrier stands between them.
 //===----------------------------------------------------------------------===//
 #include "passes/Nn/FusionGraph.h"
 
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 
-#include <tuple>
+#include <functional>
 
 using namespace mlir;
 using namespace tidegate;
@@ -104,12 +104,15 @@ private:
   }
 };
 
-/// A map in the making, with the barriers around it by position in the block.
+/// A map in the making.
 struct Candidate {
   FusionGroup group;
-  int64_t lastDependency = -1;
-  int64_t firstUse = FusionGraph::kNever;
-  bool isSmall = true; ///< Every value fits a few cache lines.
+  bool isSmall = true;              ///< Every value fits a few cache lines.
+  bool isLarge = false;             ///< Leaves large rows in memory.
+  int64_t lastDependency = -1;      ///< Stage of the last barrier that it reads itself.
+  int64_t firstUse = FusionGraph::kNever; ///< Stage of the first barrier that reads it itself.
+  SmallVector<unsigned> producers;  ///< Candidates that it reads.
+  llvm::DenseSet<unsigned> summing; ///< Those whose sums over rows it reads.
 };
 
 class GroupBuilder {
@@ -117,47 +120,47 @@ public:
   explicit GroupBuilder(FusionGraph &graph) : graph(graph) {}
 
   std::vector<FusionGroup> run() {
-    findNeighbours();
     collect();
+    connect();
     merge();
     std::vector<FusionGroup> groups;
-    for (auto [i, candidate] : llvm::enumerate(candidates))
-      if (merged.find(i) == int64_t(i))
-        groups.push_back(std::move(candidate.group));
+    for (auto [i, candidate] : llvm::enumerate(candidates)) {
+      if (merged.find(i) != int64_t(i))
+        continue;
+      llvm::sort(candidate.group.members);
+      collectInputs(candidate.group);
+      groups.push_back(std::move(candidate.group));
+    }
     return groups;
   }
 
 private:
-  static constexpr int64_t kLarge = 16;   ///< Elements of a row from which reading it once saves time.
+  static constexpr int64_t kNear = 8;     ///< Barriers for which large rows may be in memory early.
   static constexpr int64_t kSmall = 1024; ///< Elements of a value without rows up to which maps are merged.
 
   FusionGraph &graph;
   std::vector<Candidate> candidates;
-  std::vector<int64_t> lastDependency, firstUse; ///< By node: the barriers around it.
-  Sets merged;                                   ///< Of candidates.
+  std::vector<unsigned> candidateOf; ///< By node.
+  Sets merged;                       ///< Of candidates.
+  std::vector<int64_t> lastDependency, firstUse; ///< By candidate, through other candidates too.
 
-  void findNeighbours();
   void collect();
   void collectInputs(FusionGroup &group);
+  void connect();
+  void findReach();
+  bool dependsThroughOthers(unsigned consumer, unsigned producer);
+  bool isNear(unsigned a, unsigned b);
+  void tryMerge(unsigned a, unsigned b);
   void merge();
-  bool tryMerge(int64_t a, int64_t b);
 };
 } // namespace
 
-void GroupBuilder::findNeighbours() {
-  size_t count = graph.nodes.size();
-  lastDependency.assign(count, -1);
-  firstUse.assign(count, FusionGraph::kNever);
-  auto isBarrier = [&](int64_t i) { return graph.nodes[i].role == FusionRole::Barrier; };
-  for (size_t i = 0; i < count; ++i)
-    for (Value v : graph.nodes[i].reads)
-      if (int64_t producer = graph.indexOf(v); producer >= 0)
-        lastDependency[i] =
-            std::max(lastDependency[i], isBarrier(producer) ? producer : lastDependency[producer]);
-  for (size_t i = count; i-- > 0;)
-    for (unsigned u : graph.usersOf(i))
-      if (graph.nodes[u].isLive)
-        firstUse[i] = std::min(firstUse[i], isBarrier(u) ? int64_t(u) : firstUse[u]);
+/// True for rows so long that reading them once instead of twice saves time.
+static bool isLargeRow(Value value) {
+  constexpr int64_t kLarge = 16;
+  auto type = cast<RankedTensorType>(value.getType());
+  int64_t rows = rowRank(type);
+  return rows > 0 && dropRows(type, rows).getNumElements() >= kLarge;
 }
 
 void GroupBuilder::collect() {
@@ -170,12 +173,14 @@ void GroupBuilder::collect() {
     candidate.group.stage = node.stage;
     candidate.group.rows = node.rows;
     candidate.group.members.push_back(i);
-    candidate.lastDependency = std::max(candidate.lastDependency, lastDependency[i]);
-    candidate.firstUse = std::min(candidate.firstUse, firstUse[i]);
+    candidate.isLarge |= node.isOutside && !node.isSummed && isLargeRow(node.result());
     candidate.isSmall &= node.rows == 0 && cast<RankedTensorType>(node.result().getType()).getNumElements() <= kSmall;
   }
+  candidateOf.assign(graph.nodes.size(), 0);
   for (auto &[leader, candidate] : byLeader) {
     collectInputs(candidate.group);
+    for (unsigned member : candidate.group.members)
+      candidateOf[member] = candidates.size();
     candidates.push_back(std::move(candidate));
     merged.add();
   }
@@ -210,44 +215,149 @@ void GroupBuilder::collectInputs(FusionGroup &group) {
   group.inputs = inputs.takeVector();
 }
 
-bool GroupBuilder::tryMerge(int64_t a, int64_t b) {
-  a = merged.find(a), b = merged.find(b);
-  if (a == b)
-    return true;
-  Candidate &first = candidates[std::min(a, b)], &second = candidates[std::max(a, b)];
-  int64_t dependency = std::max(first.lastDependency, second.lastDependency);
-  int64_t use = std::min(first.firstUse, second.firstUse);
-  if (dependency >= use)
+/// The graph of candidates and barriers.
+void GroupBuilder::connect() {
+  auto rootOf = [&](Value v) {
+    FusionNode *node = graph.nodeOf(v);
+    for (; node && node->role == FusionRole::Copy; node = graph.nodeOf(v))
+      v = node->reads.front();
+    return graph.indexOf(v);
+  };
+  for (Candidate &candidate : candidates) {
+    for (Value v : candidate.group.inputs) {
+      int64_t root = rootOf(v);
+      if (root < 0)
+        continue;
+      FusionNode &from = graph.nodes[root];
+      if (from.role == FusionRole::Barrier) {
+        candidate.lastDependency = std::max(candidate.lastDependency, from.stage);
+        continue;
+      }
+      candidate.producers.push_back(candidateOf[root]);
+      if (from.isSummed)
+        candidate.summing.insert(candidateOf[root]);
+      else
+        candidates[candidateOf[root]].isLarge |= isLargeRow(v);
+    }
+  }
+  for (FusionNode &node : graph.nodes)
+    if (node.role == FusionRole::Barrier)
+      for (Value v : node.reads)
+        if (int64_t root = rootOf(v); root >= 0 && graph.nodes[root].role == FusionRole::Member) {
+          Candidate &from = candidates[candidateOf[root]];
+          from.firstUse = std::min(from.firstUse, node.stage);
+        }
+}
+
+/// Barriers around each candidate, through other candidates too.
+void GroupBuilder::findReach() {
+  size_t count = candidates.size();
+  std::vector<unsigned> order; // producers first
+  std::vector<bool> isSeen(count, false);
+  std::function<void(unsigned)> visit = [&](unsigned i) {
+    if (isSeen[i])
+      return;
+    isSeen[i] = true;
+    for (unsigned p : candidates[i].producers)
+      visit(merged.find(p));
+    order.push_back(i);
+  };
+  for (size_t i = 0; i < count; ++i)
+    visit(merged.find(i));
+
+  lastDependency.resize(count);
+  firstUse.resize(count);
+  for (unsigned i : order) {
+    lastDependency[i] = candidates[i].lastDependency;
+    firstUse[i] = candidates[i].firstUse;
+  }
+  for (unsigned i : order)
+    for (unsigned p : candidates[i].producers)
+      lastDependency[i] = std::max(lastDependency[i], lastDependency[merged.find(p)]);
+  for (unsigned i : llvm::reverse(order))
+    for (unsigned p : candidates[i].producers)
+      firstUse[merged.find(p)] = std::min(firstUse[merged.find(p)], firstUse[i]);
+}
+
+/// True if `consumer` needs `producer` other than by reading its rows.
+bool GroupBuilder::dependsThroughOthers(unsigned consumer, unsigned producer) {
+  for (unsigned p : candidates[consumer].summing)
+    if (merged.find(p) == producer)
+      return true;
+  SmallVector<unsigned> work;
+  llvm::DenseSet<unsigned> seen;
+  auto push = [&](unsigned i) {
+    for (unsigned p : candidates[i].producers) {
+      unsigned leader = merged.find(p);
+      if (i == consumer && leader == producer)
+        continue;
+      if (leader == producer)
+        return true;
+      if (seen.insert(leader).second)
+        work.push_back(leader);
+    }
     return false;
-  first.lastDependency = dependency;
-  first.firstUse = use;
-  llvm::append_range(first.group.members, second.group.members);
+  };
+  if (push(consumer))
+    return true;
+  while (!work.empty())
+    if (push(work.pop_back_val()))
+      return true;
+  return false;
+}
+
+/// False if merging would compute large rows long before their first use.
+bool GroupBuilder::isNear(unsigned a, unsigned b) {
+  a = merged.find(a), b = merged.find(b);
+  if (firstUse[a] > firstUse[b])
+    std::swap(a, b);
+  return !candidates[b].isLarge || firstUse[b] - firstUse[a] <= kNear;
+}
+
+void GroupBuilder::tryMerge(unsigned a, unsigned b) {
+  a = merged.find(a), b = merged.find(b);
+  if (a > b)
+    std::swap(a, b);
+  Candidate &first = candidates[a], &second = candidates[b];
+  if (a == b || first.group.rows != second.group.rows)
+    return;
+  bool isApart = firstUse[a] <= lastDependency[b] || firstUse[b] <= lastDependency[a];
+  if (isApart || dependsThroughOthers(a, b) || dependsThroughOthers(b, a))
+    return;
   merged.join(a, b);
-  return true;
+  llvm::append_range(first.group.members, second.group.members);
+  first.isSmall &= second.isSmall;
+  first.isLarge |= second.isLarge;
+  first.lastDependency = std::max(first.lastDependency, second.lastDependency);
+  first.firstUse = std::min(first.firstUse, second.firstUse);
+  llvm::append_range(first.producers, second.producers);
+  first.summing.insert(second.summing.begin(), second.summing.end());
+  llvm::erase_if(first.producers, [&](unsigned p) { return merged.find(p) == int64_t(a); });
+  findReach();
 }
 
 void GroupBuilder::merge() {
-  llvm::DenseMap<std::tuple<int64_t, unsigned, Value>, int64_t> readers;
-  auto offer = [&](const FusionGroup &group, Value value, int64_t i) {
-    auto [it, isNew] = readers.try_emplace({group.stage, group.rows, value}, i);
-    if (!isNew && !tryMerge(it->second, i))
-      it->second = i; // the next reader is nearer to this one
+  findReach();
+  llvm::MapVector<Value, unsigned> lastReader; // the key is null for small candidates without rows
+  auto offer = [&](Value value, unsigned i) {
+    auto [it, isNew] = lastReader.insert({value, i});
+    if (isNew)
+      return;
+    if (isNear(it->second, i))
+      tryMerge(it->second, i);
+    it->second = i;
   };
   for (auto [i, candidate] : llvm::enumerate(candidates)) {
-    for (Value v : candidate.group.inputs) {
-      auto type = cast<RankedTensorType>(v.getType());
-      int64_t rows = rowRank(type);
-      if (rows > 0 && dropRows(type, rows).getNumElements() >= kLarge)
-        offer(candidate.group, v, i);
-    }
     if (candidate.isSmall)
-      offer(candidate.group, Value(), i);
-  }
-  for (auto [i, candidate] : llvm::enumerate(candidates)) {
-    if (merged.find(i) != int64_t(i))
-      continue;
-    llvm::sort(candidate.group.members);
-    collectInputs(candidate.group);
+      offer(Value(), i);
+    for (Value v : candidate.group.inputs) {
+      if (!isLargeRow(v))
+        continue;
+      FusionNode *from = graph.nodeOf(v);
+      if (from && from->role == FusionRole::Member)
+        tryMerge(candidateOf[graph.indexOf(v)], i);
+      offer(v, i);
+    }
   }
 }
 

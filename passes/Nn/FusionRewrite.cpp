@@ -5,8 +5,6 @@
 //===----------------------------------------------------------------------===//
 #include "passes/Nn/FusionGraph.h"
 
-#include "mlir/Interfaces/CallInterfaces.h"
-
 #include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
@@ -197,18 +195,9 @@ void BlockRewriter::findDependencies() {
     }
     dependencies[unit] = units.takeVector();
   };
-  std::optional<unsigned> lastEffect;
-  for (auto [i, node] : llvm::enumerate(graph.nodes)) {
-    if (node.role != FusionRole::Barrier)
-      continue;
-    bool isReturn = node.op->hasTrait<OpTrait::IsTerminator>();
-    depend(unitOf(i), node.reads, isReturn);
-    if (isReturn || isMemoryEffectFree(node.op) || isa<CallOpInterface>(node.op))
-      continue;
-    if (lastEffect)
-      dependencies[unitOf(i)].push_back(*lastEffect);
-    lastEffect = unitOf(i);
-  }
+  for (auto [i, node] : llvm::enumerate(graph.nodes))
+    if (node.role == FusionRole::Barrier)
+      depend(unitOf(i), node.reads, node.op->hasTrait<OpTrait::IsTerminator>());
   for (auto [g, group] : llvm::enumerate(groups))
     depend(g, group.inputs, /*isReturn=*/true);
   findEager(isNeeded);

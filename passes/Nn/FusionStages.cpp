@@ -1,9 +1,9 @@
 //===- FusionStages.cpp - When each op runs ---------------------*- C++ -*-===//
-// The stage of a map is the number of barriers that must run one after another
-// before it. Ops start as early as possible; an op that is needed only later
-// moves to its first use if that keeps no more in memory. What is needed in
-// several stages is computed again in each if reading its sources costs no more
-// than writing it once and reading it back.
+// Barriers keep their order; the stage of an op is the number of barriers before
+// it. Ops start as early as possible; one that is needed only later moves to its
+// first use if that keeps no more in memory. What several stages need is
+// computed again in each if reading its sources costs no more than writing it
+// once and reading it back.
 //===----------------------------------------------------------------------===//
 #include "passes/Nn/FusionGraph.h"
 
@@ -16,6 +16,9 @@ using namespace tidegate::nn;
 namespace {
 constexpr unsigned kMaxLeaves = 12; ///< Sources of a recomputed value; more are not worth it.
 constexpr unsigned kMaxWork = 32;   ///< Ops of a recomputed value.
+/// What storing costs, in sizes of the value: a write, a read, and a little for
+/// the memory it holds.
+constexpr double kStoring = 2.5;
 
 /// What it takes to have a value in a later stage.
 struct Sources {
@@ -37,16 +40,13 @@ public:
   }
 
 private:
-  /// Index of "a barrier" beside the row spaces 0, 1, 2.
-  static constexpr unsigned kBarrier = 3;
-
   /// First and last stage in which maps of some row space need a value.
   struct Uses {
     int64_t first = FusionGraph::kNever, last = -1;
   };
 
   FusionGraph &graph;
-  std::vector<std::array<int64_t, 4>> ready; ///< Earliest stage of a user, by its row space.
+  std::vector<std::array<int64_t, 3>> ready; ///< Earliest stage of a user, by its row space.
   std::vector<Sources> sources;
   std::vector<std::array<Uses, 3>> uses; ///< By the row space of the producer.
 
@@ -60,21 +60,21 @@ private:
 } // namespace
 
 void StageAssignment::assignEarliest() {
+  int64_t barriers = 0;
   for (auto [i, node] : llvm::enumerate(graph.nodes)) {
-    std::array<int64_t, 4> from{};
+    std::array<int64_t, 3> from{};
     for (Value v : node.reads)
       if (int64_t producer = graph.indexOf(v); producer >= 0)
-        for (unsigned k = 0; k < 4; ++k)
+        for (unsigned k = 0; k < 3; ++k)
           from[k] = std::max(from[k], ready[producer][k]);
     switch (node.role) {
     case FusionRole::Barrier:
-      node.stage = from[kBarrier];
+      node.stage = barriers++;
       ready[i].fill(node.stage + 1);
       break;
     case FusionRole::Member:
       node.stage = from[node.rows];
       ready[i].fill(node.stage + 1);
-      ready[i][kBarrier] = node.stage;
       if (!node.isSummed)
         ready[i][node.rows] = node.stage;
       break;
@@ -91,7 +91,7 @@ bool StageAssignment::paysToRecompute(const FusionNode &node, const Sources &fro
   double reads = 0;
   for (Value leaf : from.leaves)
     reads += storageCost(leaf.getType());
-  return reads + costOfStoring(from) <= 2 * storageCost(node.result().getType());
+  return reads + costOfStoring(from) <= kStoring * storageCost(node.result().getType());
 }
 
 void StageAssignment::findSources() {
@@ -167,9 +167,8 @@ void StageAssignment::settle(size_t i) {
     node.role = FusionRole::Copy;
     return;
   }
-  double gain = node.isStored ? 0 : storageCost(node.result().getType());
-  if (first > node.stage && first != FusionGraph::kNever && !sources[i].isTooMany && costOfStoring(sources[i]) <= gain)
-    node.stage = first;
+  if (!node.isStored && !sources[i].isTooMany && costOfStoring(sources[i]) <= storageCost(node.result().getType()))
+    node.stage = std::max(node.stage, first);
 }
 
 void nn::assignStages(FusionGraph &graph) { StageAssignment(graph).run(); }

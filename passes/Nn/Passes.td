@@ -12,10 +12,10 @@ def FuseRows : Pass<"nn-fuse", "::mlir::func::FuncOp"> {
     holds only maps, products, scans, lookups, calls and reshapes, which are
     free.
 
-    Ops of equal row space and equal stage (the number of products, scans and
-    calls that must run before) share a map if one uses the other's value or if
-    both read one large tensor. A value that is needed in several stages is
-    stored once, or computed again where that reads and writes less.
+    Ops of equal row space share a map if one uses the other's value, or both
+    read one large tensor, and no product, scan or call stands between them;
+    these keep their order. A value that is needed in several maps is stored
+    once, or computed again where that reads and writes less.
 
     Errors: an op that mixes row spaces, or that reduces only some of the row
     dimensions.
