@@ -25,7 +25,7 @@ struct FusionNode {
   bool isLive = false;    ///< Reaches a barrier.
   bool isOutside = false; ///< Used by a barrier, maybe through a reshape.
   bool isStored = false;  ///< In memory whatever is decided: used outside, in another row space, or summed.
-  int64_t stage = 0;      ///< Number of barriers before it.
+  int64_t stage = 0;      ///< When it runs; see FusionStages.cpp.
   /// Values that the op reads. A broadcast does not read the values of `like`;
   /// if its input has no rows, `anchor` takes its place.
   llvm::SmallVector<mlir::Value, 3> reads;

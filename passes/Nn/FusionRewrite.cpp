@@ -7,6 +7,8 @@
 
 #include "llvm/ADT/SetVector.h"
 
+#include <functional>
+
 using namespace mlir;
 using namespace tidegate;
 using namespace tidegate::nn;
@@ -206,14 +208,25 @@ void BlockRewriter::findDependencies() {
 /// Groups that only the return reaches wait for what they read; those that read
 /// arguments alone are left to their users.
 void BlockRewriter::findEager(std::vector<bool> &isNeeded) {
-  SmallVector<unsigned> byStage = llvm::to_vector(llvm::seq<unsigned>(0, groups.size()));
-  llvm::stable_sort(byStage, [&](unsigned a, unsigned b) { return groups[a].stage < groups[b].stage; });
-  for (unsigned g : llvm::reverse(byStage))
+  std::vector<unsigned> order; // what a group reads comes before it
+  std::vector<bool> isSeen(groups.size(), false);
+  std::function<void(unsigned)> visit = [&](unsigned g) {
+    if (isSeen[g])
+      return;
+    isSeen[g] = true;
+    for (unsigned unit : dependencies[g])
+      if (unit < groups.size())
+        visit(unit);
+    order.push_back(g);
+  };
+  for (unsigned g = 0; g < groups.size(); ++g)
+    visit(g);
+  for (unsigned g : llvm::reverse(order))
     if (isNeeded[g])
       for (unsigned unit : dependencies[g])
         if (unit < groups.size())
           isNeeded[unit] = true;
-  for (unsigned g : byStage) {
+  for (unsigned g : order) {
     if (isNeeded[g])
       continue;
     for (unsigned unit : dependencies[g]) {

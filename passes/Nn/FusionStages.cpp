@@ -1,6 +1,7 @@
 //===- FusionStages.cpp - When each op runs ---------------------*- C++ -*-===//
-// Barriers keep their order; the stage of an op is the number of barriers before
-// it. Ops start as early as possible; one that is needed only later moves to its
+// Barriers keep their order. A stage ends with a barrier, or where a value goes
+// into another row space: a map's result reaches such a user in the next stage.
+// Ops start as early as possible; one that is needed only later moves to its
 // first use if that keeps no more in memory. What several stages need is
 // computed again in each if reading its sources costs no more than writing it
 // once and reading it back.
@@ -40,13 +41,16 @@ public:
   }
 
 private:
+  /// Index of barriers beside the row spaces 0, 1, 2.
+  static constexpr unsigned kBarrier = 3;
+
   /// First and last stage in which maps of some row space need a value.
   struct Uses {
     int64_t first = FusionGraph::kNever, last = -1;
   };
 
   FusionGraph &graph;
-  std::vector<std::array<int64_t, 3>> ready; ///< Earliest stage of a user, by its row space.
+  std::vector<std::array<int64_t, 4>> ready; ///< Earliest stage of a user, by its row space.
   std::vector<Sources> sources;
   std::vector<std::array<Uses, 3>> uses; ///< By the row space of the producer.
 
@@ -60,21 +64,23 @@ private:
 } // namespace
 
 void StageAssignment::assignEarliest() {
-  int64_t barriers = 0;
+  int64_t next = 0; // no barrier is earlier
   for (auto [i, node] : llvm::enumerate(graph.nodes)) {
-    std::array<int64_t, 3> from{};
+    std::array<int64_t, 4> from{};
     for (Value v : node.reads)
       if (int64_t producer = graph.indexOf(v); producer >= 0)
-        for (unsigned k = 0; k < 3; ++k)
+        for (unsigned k = 0; k < 4; ++k)
           from[k] = std::max(from[k], ready[producer][k]);
     switch (node.role) {
     case FusionRole::Barrier:
-      node.stage = barriers++;
+      node.stage = next = std::max(next, from[kBarrier]);
+      ++next;
       ready[i].fill(node.stage + 1);
       break;
     case FusionRole::Member:
       node.stage = from[node.rows];
       ready[i].fill(node.stage + 1);
+      ready[i][kBarrier] = node.stage;
       if (!node.isSummed)
         ready[i][node.rows] = node.stage;
       break;

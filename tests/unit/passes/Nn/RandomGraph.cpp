@@ -92,11 +92,19 @@ private:
     }
   }
 
+  /// The type that both broadcast to if their row dimensions agree, else null.
+  RankedTensorType together(Value x, Value y) {
+    auto both = broadcastType(std::nullopt, {x, y});
+    if (failed(both))
+      return {};
+    for (Value v : {x, y})
+      if (rowRank(typeOf(v)) > 0 && typeOf(v).getRank() != both->getRank())
+        return {};
+    return *both;
+  }
+
   Value binary(Value x, Value y) {
-    bool known = succeeded(broadcastType(std::nullopt, {x, y}));
-    bool sameRows = rowRank(typeOf(x)) == rowRank(typeOf(y)) && typeOf(x).getRank() == typeOf(y).getRank();
-    bool oneWhole = rowRank(typeOf(x)) == 0 || rowRank(typeOf(y)) == 0;
-    if (!known || !(sameRows || oneWhole))
+    if (!together(x, y))
       return {};
     switch (pick(6)) {
     case 0:
@@ -167,10 +175,9 @@ private:
   }
 
   Value broadcast(Value x, Value like) {
-    auto to = typeOf(like);
-    auto both = broadcastType(std::nullopt, {x, like});
-    bool fits = succeeded(both) && *both == to && (rowRank(typeOf(x)) == 0 || typeOf(x).getRank() == to.getRank());
-    return fits ? BroadcastLikeOp::create(builder, loc, to, x, like).getResult() : Value();
+    if (together(x, like) != typeOf(like))
+      return {};
+    return BroadcastLikeOp::create(builder, loc, typeOf(like), x, like);
   }
 
   /// Products and lookups, which stay outside.
