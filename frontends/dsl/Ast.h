@@ -27,9 +27,13 @@ struct Ident {
 // Expressions
 //===----------------------------------------------------------------------===//
 
-enum class ExprKind { Number, String, Bool, Name, Unary, Binary, Call, Index };
+enum class ExprKind { Number, String, Bool, Name, Unary, Binary, Call, Index, Error };
 enum class UnaryOp { Negate, Not };
-enum class BinaryOp { Add, Sub, Mul, Div, Mod, Contract, Equal, NotEqual, Less, LessEqual, Greater, GreaterEqual, And, Or };
+enum class BinaryOp {
+  Add, Sub, Mul, Div, Mod, Contract,
+  Equal, NotEqual, Less, LessEqual, Greater, GreaterEqual,
+  And, Or,
+};
 
 /// The operator as it is written.
 llvm::StringRef spelling(BinaryOp op);
@@ -109,6 +113,12 @@ struct IndexExpr : Expr {
   std::vector<Expr *> indices;
   IndexExpr() : Expr(ExprKind::Index) {}
   static bool classof(const Expr *e) { return e->kind == ExprKind::Index; }
+};
+
+/// Stands where the parser has reported an error.
+struct ErrorExpr : Expr {
+  ErrorExpr() : Expr(ExprKind::Error) {}
+  static bool classof(const Expr *e) { return e->kind == ExprKind::Error; }
 };
 
 //===----------------------------------------------------------------------===//
@@ -227,6 +237,9 @@ struct Function : Node {
   std::vector<ShapeType> results; ///< Empty: not stated.
   Block body;
   bool inLibrary = false; ///< Comes from std.tg.
+  bool isBroken = false;  ///< Its signature has been reported; calls of it are not checked.
+  /// Words of statements that could not be read: names that may be known.
+  std::vector<llvm::StringRef> lost;
 };
 
 struct ImportDecl {

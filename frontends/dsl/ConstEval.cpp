@@ -134,7 +134,8 @@ static Value arithmetic(const BinaryExpr &expr, const Value &lhs, const Value &r
   }
   Value result = Value::of(number);
   if (!std::isfinite(number.toDouble())) {
-    report(expr.range, "expected a finite number, but " + a.str() + " " + spelling(expr.op) + " " + b.str() + " is not");
+    report(expr.range,
+           "expected a finite number, but " + a.str() + " " + spelling(expr.op) + " " + b.str() + " is not");
     return {};
   }
   if (!number.isInteger()) {
@@ -238,7 +239,8 @@ static Value initBuiltin(const BuiltinInfo &info, const CallExpr &call, llvm::Ar
   }
   default:
     report(call.callee.range, "expected exp, log, sqrt, softplus_inverse, maximum or minimum on an initialisation, "
-                              "but got '" + info.name + "'");
+                              "but got '" +
+                                  info.name + "'");
     return {};
   }
 }
@@ -319,12 +321,14 @@ Value tidegate::dsl::evalConst(const Expr &expr, llvm::function_ref<Value(const 
   case ExprKind::Index:
     report(expr.range, "expected a value known when compiling, but got an indexed tensor");
     return {};
+  case ExprKind::Error: return {};
   }
   return {};
 }
 
-std::optional<int64_t> tidegate::dsl::asInteger(const Value &value, Range range, llvm::StringRef what, int64_t least,
-                                                llvm::function_ref<DiagnosticBuilder(Range, const llvm::Twine &)> report) {
+std::optional<int64_t>
+tidegate::dsl::asInteger(const Value &value, Range range, llvm::StringRef what, int64_t least,
+                         llvm::function_ref<DiagnosticBuilder(Range, const llvm::Twine &)> report) {
   if (value.isPoison())
     return std::nullopt;
   std::string expectation = ("expected an integer as " + what).str();

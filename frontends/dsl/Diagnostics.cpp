@@ -1,5 +1,6 @@
 //===- Diagnostics.cpp - Errors with ranges, notes and fixes ----*- C++ -*-===//
 #include "frontends/dsl/Diagnostics.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace tidegate::dsl;
@@ -69,8 +70,19 @@ void Diagnostics::printOne(llvm::raw_ostream &os, const Diagnostic &diagnostic) 
 }
 
 void Diagnostics::print(llvm::raw_ostream &os) const {
+  // Parsing, name resolution, and elaboration report one after the other; the
+  // reader goes through a file from top to bottom.
+  std::vector<const Diagnostic *> order;
   for (const Diagnostic &diagnostic : diagnostics)
-    printOne(os, diagnostic);
+    order.push_back(&diagnostic);
+  auto bufferOf = [&](const Diagnostic *d) {
+    return d->range.isValid() ? sources.FindBufferContainingLoc(d->range.Start) : 0;
+  };
+  llvm::stable_sort(order, [&](const Diagnostic *a, const Diagnostic *b) {
+    return std::pair(bufferOf(a), a->range.Start.getPointer()) < std::pair(bufferOf(b), b->range.Start.getPointer());
+  });
+  for (const Diagnostic *diagnostic : order)
+    printOne(os, *diagnostic);
   if (dropped)
     os << "note: " << dropped << " more errors are not shown\n";
 }
@@ -83,20 +95,28 @@ std::string Diagnostics::str() const {
 }
 
 std::string tidegate::dsl::nearestName(llvm::StringRef name, llvm::ArrayRef<llvm::StringRef> candidates) {
-  // A third of the letters may differ; short names must be one letter off.
+  // A third of the letters may differ; in a short name one, or two exchanged.
+  auto sorted = [](llvm::StringRef text) {
+    std::string letters = text.lower();
+    llvm::sort(letters);
+    return letters;
+  };
   unsigned limit = std::max<unsigned>(1, std::min<size_t>(name.size(), 60) / 3);
-  std::string best;
+  unsigned bestDistance = limit + 1;
+  std::string best, letters = sorted(name);
   for (llvm::StringRef candidate : candidates) {
-    if (candidate == name || candidate.size() > name.size() + limit || name.size() > candidate.size() + limit)
+    size_t shorter = std::min(name.size(), candidate.size()), longer = std::max(name.size(), candidate.size());
+    if (candidate == name || longer - shorter > limit)
       continue;
+    unsigned distance = name.size() > 1 && sorted(candidate) == letters ? 1 : name.edit_distance(candidate, true, limit);
     // 'd' for 'D' is a slip of the shift key, not a change of the letter.
-    unsigned distance = candidate.equals_insensitive(name) ? 0 : name.edit_distance(candidate, true, limit);
+    if (candidate.equals_insensitive(name))
+      distance = 0;
     // Every letter replaced is no likeness.
-    if (distance > limit || distance >= std::max(name.size(), candidate.size()))
+    if (distance >= bestDistance || distance >= longer)
       continue;
-    if (distance < limit || best.empty())
-      best = candidate.str();
-    limit = std::min(limit, distance);
+    best = candidate.str();
+    bestDistance = distance;
   }
   return best;
 }

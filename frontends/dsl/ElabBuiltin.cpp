@@ -181,9 +181,9 @@ Value Elaborator::slice(const CallExpr &call, const Value &x, const Value &begin
   if (!first || !count)
     return {};
   if (x.shape.back() == kTime || *first + *count > x.shape.back()) {
-    auto builder = error(call.range, "expected a slice inside the last dimension, " + dimStr(x.shape.back()) +
-                                         ", but got elements " + llvm::Twine(*first) + " to " +
-                                         llvm::Twine(*first + *count - 1));
+    auto builder =
+        error(call.range, "expected a slice inside the last dimension, " + dimStr(x.shape.back()) +
+                              ", but got elements " + llvm::Twine(*first) + " to " + llvm::Twine(*first + *count - 1));
     describeOrigin(builder, "the tensor", {&x, range});
     return {};
   }
@@ -191,9 +191,9 @@ Value Elaborator::slice(const CallExpr &call, const Value &x, const Value &begin
   shape.back() = *count;
   int64_t dim = int64_t(shape.size()) - 1 + x.batched;
   mlir::Builder &b = region->builder;
-  mlir::Value result = nn::SliceOp::create(region->builder, loc(call.range), tensorType(shape, x.batched), x.tensor,
-                                           b.getI64IntegerAttr(dim), b.getI64IntegerAttr(*first),
-                                           b.getI64IntegerAttr(1));
+  mlir::Value result =
+      nn::SliceOp::create(region->builder, loc(call.range), tensorType(shape, x.batched), x.tensor,
+                          b.getI64IntegerAttr(dim), b.getI64IntegerAttr(*first), b.getI64IntegerAttr(1));
   return tensorValue(result, shape, x.batched, call.range);
 }
 
@@ -203,8 +203,8 @@ Value Elaborator::outer(const CallExpr &call, const Value &x, const Value &y) {
   if (!hasRank(x, 1, xRange, "in outer(x, y)") || !hasRank(y, 1, yRange, "in outer(x, y)"))
     return {};
   if (x.shape.back() == kTime || y.shape.back() == kTime) {
-    error(call.range, "expected compile-time last dimensions in outer(x, y), but got " + str(x.shape) + " and " +
-                          str(y.shape));
+    error(call.range,
+          "expected compile-time last dimensions in outer(x, y), but got " + str(x.shape) + " and " + str(y.shape));
     return {};
   }
   if (x.shape.size() == 1 && y.shape.size() == 1 && !x.batched && !y.batched) {
@@ -233,10 +233,11 @@ Value Elaborator::matmul(const CallExpr &call, const Value &x, const Value &w) {
     return {};
   if (w.shape.size() != 2 || w.shape[0] == kTime || w.batched || x.shape.back() != w.shape.back()) {
     bool isWeight = w.shape.size() == 2 && !w.batched;
-    auto builder = error(call.range, isWeight ? "expected the last dimensions in matmul(x, w) to be equal, but got " +
-                                                    dimStr(x.shape.back()) + " in " + str(x.shape) + " and " +
-                                                    dimStr(w.shape.back()) + " in " + str(w.shape)
-                                              : "expected a weight [n, d] as w in matmul(x, w), but got " + describe(w));
+    auto builder =
+        error(call.range, isWeight ? "expected the last dimensions in matmul(x, w) to be equal, but got " +
+                                         dimStr(x.shape.back()) + " in " + str(x.shape) + " and " +
+                                         dimStr(w.shape.back()) + " in " + str(w.shape)
+                                   : "expected a weight [n, d] as w in matmul(x, w), but got " + describe(w));
     describeOrigin(builder, "x", {&x, xRange});
     describeOrigin(builder, "w", {&w, wRange});
     return {};
@@ -255,8 +256,8 @@ Value Elaborator::lookupRows(const CallExpr &call, const Value &table, const Val
   if (!isReal(table, tableRange, "as the table of lookup(table, ids)"))
     return {};
   if (table.shape.size() != 2 || table.batched || table.shape[0] == kTime) {
-    auto builder = error(tableRange, "expected a weight [n, d] as the table of lookup(table, ids), but got " +
-                                         describe(table));
+    auto builder =
+        error(tableRange, "expected a weight [n, d] as the table of lookup(table, ids), but got " + describe(table));
     describeOrigin(builder, "the table", {&table, tableRange});
     return {};
   }
@@ -266,7 +267,7 @@ Value Elaborator::lookupRows(const CallExpr &call, const Value &table, const Val
   }
   Shape shape = ids.shape;
   shape.push_back(table.shape[1]);
-  mlir::Value result = nn::LookupOp::create(region->builder, loc(call.range), tensorType(shape, ids.batched),
-                                            table.tensor, ids.tensor);
+  mlir::Value result =
+      nn::LookupOp::create(region->builder, loc(call.range), tensorType(shape, ids.batched), table.tensor, ids.tensor);
   return tensorValue(result, shape, ids.batched, call.range);
 }

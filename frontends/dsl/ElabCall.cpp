@@ -143,9 +143,9 @@ bool Elaborator::checkShape(CallFrame &callee, const Argument &argument, const V
     Saved<CallFrame *> scope(frame, callee.caller);
     std::string written(dim->range.Start.getPointer(), dim->range.End.getPointer());
     std::string shown = written == dimStr(*expected) ? written : written + " = " + dimStr(*expected);
-    auto builder = error(use, "expected dimension " + shown + " in argument '" + argument.name.text + "' of '" +
-                                  callee.function->name.text + "', but got " + dimStr(size) + " in shape " +
-                                  str(value.shape));
+    auto builder =
+        error(use, "expected dimension " + shown + " in argument '" + argument.name.text + "' of '" +
+                       callee.function->name.text + "', but got " + dimStr(size) + " in shape " + str(value.shape));
     auto *name = llvm::dyn_cast<NameExpr>(dim);
     auto bound = name ? callee.env.find(name->name) : callee.env.end();
     if (bound != callee.env.end() && bound->second.origin.isValid() && bound->second.origin.Start != use.Start)
@@ -167,8 +167,8 @@ bool Elaborator::checkResults(CallFrame &callee) {
     return true;
   if (callee.results.size() != function.results.size()) {
     Range at = callee.resultExprs.empty() ? function.name.range : callee.resultExprs.front()->range;
-    error(at, "expected " + llvm::Twine(function.results.size()) + " results of '" + function.name.text + "', but got " +
-                  llvm::Twine(callee.results.size()))
+    error(at, "expected " + llvm::Twine(function.results.size()) + " results of '" + function.name.text +
+                  "', but got " + llvm::Twine(callee.results.size()))
         .note(function.results.front().range, "the results are declared here");
     return false;
   }

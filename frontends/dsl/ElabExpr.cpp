@@ -28,6 +28,7 @@ Value Elaborator::evalUninterrupted(const Expr &expr) {
   case ExprKind::Unary: return evalUnary(llvm::cast<UnaryExpr>(expr));
   case ExprKind::Binary: return evalBinary(llvm::cast<BinaryExpr>(expr));
   case ExprKind::Index: return evalIndex(llvm::cast<IndexExpr>(expr));
+  case ExprKind::Error: return {};
   case ExprKind::Call: break;
   }
   auto &call = llvm::cast<CallExpr>(expr);
@@ -68,8 +69,9 @@ Value Elaborator::evalName(const NameExpr &name) {
     return Value::word(name.name);
   if (!known) {
     // Resolution saw an assignment, but the branch with it was not taken.
-    error(name.range, "expected '" + name.name + "' to have a value here, but the 'if' or the scan that assigns it "
-                      "has not done so");
+    error(name.range, "expected '" + name.name +
+                          "' to have a value here, but the 'if' or the scan that assigns it "
+                          "has not done so");
     return {};
   }
   return materialize(lookup(name.name), name.range);
@@ -109,9 +111,10 @@ Value Elaborator::evalUnary(const UnaryExpr &unary) {
   if (!isReal(operand, unary.operand->range, unary.op == UnaryOp::Not ? "after 'not'" : "after '-'"))
     return {};
   mlir::Location place = loc(unary.range);
-  mlir::Value result = unary.op == UnaryOp::Not
-                           ? mlir::Value(nn::SubOp::create(region->builder, place, constant(1, {}, place), operand.tensor))
-                           : mlir::Value(nn::NegOp::create(region->builder, place, operand.tensor));
+  mlir::Value result =
+      unary.op == UnaryOp::Not
+          ? mlir::Value(nn::SubOp::create(region->builder, place, constant(1, {}, place), operand.tensor))
+          : mlir::Value(nn::NegOp::create(region->builder, place, operand.tensor));
   return tensorValue(result, operand.shape, operand.batched, unary.range);
 }
 
@@ -135,7 +138,9 @@ Value Elaborator::evalBinary(const BinaryExpr &binary) {
     return {};
   mlir::OpBuilder &builder = region->builder;
   mlir::Location place = loc(binary.range);
-  auto not1 = [&](mlir::Value x) -> mlir::Value { return nn::SubOp::create(builder, place, constant(1, {}, place), x); };
+  auto not1 = [&](mlir::Value x) -> mlir::Value {
+    return nn::SubOp::create(builder, place, constant(1, {}, place), x);
+  };
   mlir::Value x = tensors[0], y = tensors[1];
   switch (binary.op) {
   case BinaryOp::Add: result->tensor = nn::AddOp::create(builder, place, x, y); break;
@@ -149,8 +154,8 @@ Value Elaborator::evalBinary(const BinaryExpr &binary) {
   case BinaryOp::Equal: result->tensor = nn::EqualOp::create(builder, place, x, y); break;
   case BinaryOp::NotEqual: result->tensor = not1(nn::EqualOp::create(builder, place, x, y)); break;
   default:
-    error(binary.opRange, "expected numbers around '" + spelling(binary.op) + "', but got " + describe(lhs) + " and " +
-                              describe(rhs));
+    error(binary.opRange,
+          "expected numbers around '" + spelling(binary.op) + "', but got " + describe(lhs) + " and " + describe(rhs));
     return {};
   }
   result->origin = binary.range;
@@ -223,10 +228,11 @@ Value Elaborator::contract(const BinaryExpr &binary, const Value &lhs, const Val
   }
   int64_t left = lhs.shape.back(), right = rhs.shape.front();
   if (left != right || left == kTime) {
-    auto builder = error(binary.opRange,
-                         left == right ? "expected a compile-time dimension to sum over in '.', but got T"
-                                       : "expected the last dimension of the left side of '.' to equal the first of the "
-                                         "right, but got " + dimStr(left) + " and " + dimStr(right));
+    auto builder = error(
+        binary.opRange, left == right ? "expected a compile-time dimension to sum over in '.', but got T"
+                                      : "expected the last dimension of the left side of '.' to equal the first of the "
+                                        "right, but got " +
+                                            dimStr(left) + " and " + dimStr(right));
     builder.note(binary.lhs->range, "this has shape " + str(lhs.shape));
     describeOrigin(builder, "it", {&lhs, binary.lhs->range});
     builder.note(binary.rhs->range, "this has shape " + str(rhs.shape));
@@ -243,9 +249,9 @@ Value Elaborator::contract(const BinaryExpr &binary, const Value &lhs, const Val
   int64_t lhsDim = int64_t(lhs.shape.size()) - 1 + lhs.batched, rhsDim = rhs.batched;
   mlir::Value result;
   if (lhs.batched && rhs.batched) {
-    result = nn::DotOp::create(builder, place, lhs.tensor, rhs.tensor, llvm::ArrayRef<int64_t>{0},
-                               llvm::ArrayRef<int64_t>{0}, llvm::ArrayRef<int64_t>{lhsDim},
-                               llvm::ArrayRef<int64_t>{rhsDim});
+    result =
+        nn::DotOp::create(builder, place, lhs.tensor, rhs.tensor, llvm::ArrayRef<int64_t>{0},
+                          llvm::ArrayRef<int64_t>{0}, llvm::ArrayRef<int64_t>{lhsDim}, llvm::ArrayRef<int64_t>{rhsDim});
   } else if (!rhs.batched) {
     result = nn::DotOp::create(builder, place, lhs.tensor, rhs.tensor, llvm::ArrayRef<int64_t>{lhsDim},
                                llvm::ArrayRef<int64_t>{rhsDim});

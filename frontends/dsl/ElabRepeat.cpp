@@ -14,8 +14,8 @@ void Elaborator::execRepeat(const RepeatStmt &repeat) {
   if (!count)
     return;
   if (*count > kMaxIterations) {
-    error(repeat.count->range, "expected at most " + llvm::Twine(kMaxIterations) + " iterations, but got " +
-                                   llvm::Twine(*count));
+    error(repeat.count->range,
+          "expected at most " + llvm::Twine(kMaxIterations) + " iterations, but got " + llvm::Twine(*count));
     return;
   }
   for (int64_t i = 0; i < *count && !stopped; ++i)

@@ -114,7 +114,8 @@ Value Elaborator::addScanInput(const Value &outer, int mode, int64_t group, Rang
   // Per-token operands stand first: the first one gives B, T, and H.
   size_t at = scan.inputs.size();
   if (input.kind == OperandKind::Token && !input.lacksTime)
-    at = llvm::find_if(scan.inputs, [](const ScanFrame::Input &i) { return i.kind != OperandKind::Token || i.lacksTime; }) -
+    at = llvm::find_if(scan.inputs,
+                       [](const ScanFrame::Input &i) { return i.kind != OperandKind::Token || i.lacksTime; }) -
          scan.inputs.begin();
   mlir::Value argument =
       body->block->insertArgument(unsigned(at), mlir::RankedTensorType::get(rest, elementType), outer.tensor.getLoc());
@@ -132,8 +133,10 @@ Value Elaborator::captureInScan(const Value &value, Range use) {
     return {};
   }
   if (!value.shape.empty() && value.shape.front() == kTime) {
-    std::string indices = ("[" + scan.stmt->time.text + (scan.hasHeads ? ", " + scan.stmt->head.text : llvm::Twine()) + "]").str();
-    error(use, "expected an index for this tensor of shape " + str(value.shape) + ": it has one value per token, as in " +
+    std::string indices =
+        ("[" + scan.stmt->time.text + (scan.hasHeads ? ", " + scan.stmt->head.text : llvm::Twine()) + "]").str();
+    error(use, "expected an index for this tensor of shape " + str(value.shape) +
+                   ": it has one value per token, as in " +
                    llvm::StringRef(use.Start.getPointer(), use.End.getPointer() - use.Start.getPointer()) + indices)
         .note(scan.stmt->headRange, "the scan's indices are introduced here");
     return {};
@@ -168,8 +171,8 @@ Value Elaborator::evalIndex(const IndexExpr &index) {
         if (!size)
           return {};
         if (scan.heads % *size) {
-          error(expr->range, "expected groups that divide the " + llvm::Twine(scan.heads) + " heads, but got groups of " +
-                                 llvm::Twine(*size))
+          error(expr->range, "expected groups that divide the " + llvm::Twine(scan.heads) +
+                                 " heads, but got groups of " + llvm::Twine(*size))
               .note(scan.stmt->headRange, "the heads are introduced here");
           return {};
         }
@@ -202,7 +205,8 @@ Value Elaborator::evalIndex(const IndexExpr &index) {
     problem = ("expected T as the dimension of index '" + scan.stmt->time.text + "'").str();
   else if (head && (value.shape.size() <= at || value.shape[at] != scan.heads / group))
     problem = ("expected " + llvm::Twine(scan.heads / group) + " heads as the dimension of index '" +
-               scan.stmt->head.text + "'").str();
+               scan.stmt->head.text + "'")
+                  .str();
   else if (!time && !value.shape.empty() && value.shape[0] == kTime)
     problem = ("expected index '" + scan.stmt->time.text + "' for the dimension T").str();
   if (!problem.empty()) {
@@ -226,8 +230,8 @@ void Elaborator::execState(const StateStmt &stmt) {
   if (!shape)
     return;
   if (llvm::is_contained(*shape, kTime) || stmt.type.isInt) {
-    error(stmt.type.range, "expected a real shape of compile-time dimensions for state '" + stmt.name.text + "', but got " +
-                               str(*shape) + (stmt.type.isInt ? " int" : ""));
+    error(stmt.type.range, "expected a real shape of compile-time dimensions for state '" + stmt.name.text +
+                               "', but got " + str(*shape) + (stmt.type.isInt ? " int" : ""));
     return;
   }
   ScanFrame::State state{stmt.name.text, *shape, {}, stmt.range, {}, {}};
@@ -242,16 +246,16 @@ void Elaborator::execState(const StateStmt &stmt) {
     Shape full = scan.hasHeads ? Shape{scan.heads} : Shape{};
     full.append(*shape);
     if (state.init.isTensor() && state.init.shape != full && state.init.shape != *shape) {
-      auto builder = error(state.initRange, "expected an initial state of shape " + str(full) + ", but got " +
-                                                str(state.init.shape));
+      auto builder = error(state.initRange,
+                           "expected an initial state of shape " + str(full) + ", but got " + str(state.init.shape));
       builder.note(stmt.type.range, "the state is " + str(*shape) + (scan.hasHeads ? " for each head" : ""));
       describeOrigin(builder, "it", {&state.init, state.initRange});
       return;
     }
   }
-  state.argument = region->block->addArgument(
-      mlir::RankedTensorType::get(*shape, elementType),
-      mlir::NameLoc::get(mlir::StringAttr::get(&context, stmt.name.text), loc(stmt.range)));
+  state.argument =
+      region->block->addArgument(mlir::RankedTensorType::get(*shape, elementType),
+                                 mlir::NameLoc::get(mlir::StringAttr::get(&context, stmt.name.text), loc(stmt.range)));
   scan.states.push_back(state);
   frame->env[stmt.name.text] = tensorValue(state.argument, *shape, false, stmt.range);
 }
@@ -295,8 +299,8 @@ void Elaborator::assign(const Target &target, Value value, const Expr &expr) {
     return;
   Value &old = known->second.value;
   if (old.isTensor() && value.isTensor() && old.shape != value.shape)
-    error(expr.range, "expected a value of shape " + str(old.shape) + " for output '" + name + "', but got " +
-                          str(value.shape))
+    error(expr.range,
+          "expected a value of shape " + str(old.shape) + " for output '" + name + "', but got " + str(value.shape))
         .note(known->second.range, "its shape is that of the first assignment");
   old = std::move(value);
 }
@@ -377,8 +381,8 @@ std::optional<std::vector<mlir::Value>> Elaborator::buildInits(ScanFrame &scan, 
     if (perHead || !own.empty())
       own.push_back(perHead ? scan.heads : 1);
     own.append(state.shape);
-    mlir::Value value = init.isNumber() ? constant(init.number.toDouble(), state.shape, place)
-                                        : reshape(init.tensor, own, place);
+    mlir::Value value =
+        init.isNumber() ? constant(init.number.toDouble(), state.shape, place) : reshape(init.tensor, own, place);
     if (!perHead && scan.heads > 1) {
       Shape ones(state.shape.size() + 1, 1);
       ones.front() = scan.heads;
@@ -403,14 +407,16 @@ std::optional<std::vector<mlir::Value>> Elaborator::buildInits(ScanFrame &scan, 
 }
 
 /// Ends the body and makes the op; its results go to `after`.
-bool Elaborator::buildScan(ScanFrame &scan, RegionFrame &body, mlir::Region &bodyRegion, llvm::StringMap<Value> &after) {
+bool Elaborator::buildScan(ScanFrame &scan, RegionFrame &body, mlir::Region &bodyRegion,
+                           llvm::StringMap<Value> &after) {
   const ScanStmt &stmt = *scan.stmt;
   if (scan.outputs.empty() && scan.states.empty()) {
     error(stmt.headRange, "expected a scan with a state or an output, but got neither");
     return false;
   }
   if (scan.inputs.empty() || scan.inputs.front().kind != OperandKind::Token || scan.inputs.front().lacksTime) {
-    error(stmt.headRange, "expected a tensor indexed by '" + stmt.time.text + "' in this scan: nothing says how long it is");
+    error(stmt.headRange,
+          "expected a tensor indexed by '" + stmt.time.text + "' in this scan: nothing says how long it is");
     return false;
   }
   mlir::Location place = loc(stmt.headRange);
@@ -424,7 +430,8 @@ bool Elaborator::buildScan(ScanFrame &scan, RegionFrame &body, mlir::Region &bod
       llvm::SmallVector<int64_t> dims;
       for (int64_t i = 3; i < rank; ++i)
         dims.push_back(i);
-      mlir::Value like = dims.empty() ? anchor : nn::ReduceSumOp::create(region->builder, place, anchor, dims).getResult();
+      mlir::Value like =
+          dims.empty() ? anchor : nn::ReduceSumOp::create(region->builder, place, anchor, dims).getResult();
       Shape ones(wanted, 1);
       ones[0] = ones[1] = mlir::ShapedType::kDynamic;
       ones[2] = scan.heads;

@@ -36,9 +36,9 @@ void Elaborator::execAssign(const AssignStmt &stmt) {
     return assign(stmt.targets[0], std::move(value), *stmt.value);
   }
   if (!value.isPoison() && (value.kind != ValueKind::Tuple || value.elements.size() != count)) {
-    error(stmt.value->range, "expected " + llvm::Twine(count) + " values for the " + llvm::Twine(count) +
-                                 " names on the left, but got " +
-                                 (value.kind == ValueKind::Tuple ? llvm::Twine(value.elements.size()) : llvm::Twine("one")))
+    error(stmt.value->range,
+          "expected " + llvm::Twine(count) + " values for the " + llvm::Twine(count) + " names on the left, but got " +
+              (value.kind == ValueKind::Tuple ? llvm::Twine(value.elements.size()) : llvm::Twine("one")))
         .note(Range(stmt.targets.front().range.Start, stmt.targets.back().range.End), "the names are here");
     value = {};
   }
@@ -70,8 +70,8 @@ void Elaborator::execIf(const IfStmt &branch) {
   if (condition.isPoison())
     return;
   if (condition.kind != ValueKind::Bool) {
-    auto builder = error(branch.condition->range,
-                         "expected a condition known when compiling, but got " + describe(condition));
+    auto builder =
+        error(branch.condition->range, "expected a condition known when compiling, but got " + describe(condition));
     if (condition.isTensor())
       builder.note(branch.condition->range, "where(condition, x, y) chooses between tensors");
     return;
@@ -88,14 +88,16 @@ void Elaborator::execWeight(const WeightStmt &stmt) {
   if (!shape || init.isPoison() || decay.isPoison())
     return;
   if (llvm::is_contained(*shape, kTime)) {
-    error(stmt.type.range, "expected compile-time dimensions for weight '" + stmt.name.text + "', but got " + str(*shape));
+    error(stmt.type.range,
+          "expected compile-time dimensions for weight '" + stmt.name.text + "', but got " + str(*shape));
     return;
   }
   double elements = 1;
   for (int64_t dim : *shape)
     elements *= static_cast<double>(dim);
   if (elements > 1e15) {
-    error(stmt.type.range, "expected at most 10^15 elements in weight '" + stmt.name.text + "', but got " + str(*shape));
+    error(stmt.type.range,
+          "expected at most 10^15 elements in weight '" + stmt.name.text + "', but got " + str(*shape));
     return;
   }
   if (init.kind != ValueKind::Init && !init.isNumber()) {

@@ -62,9 +62,9 @@ bool Elaborator::hasRank(const Value &value, size_t least, Range range, llvm::St
     return false;
   if (value.shape.size() >= least)
     return true;
-  auto builder = error(range, "expected a tensor of at least " + llvm::Twine(least) +
-                                  (least == 1 ? " dimension " : " dimensions ") + where + ", but got shape " +
-                                  str(value.shape));
+  auto builder =
+      error(range, "expected a tensor of at least " + llvm::Twine(least) +
+                       (least == 1 ? " dimension " : " dimensions ") + where + ", but got shape " + str(value.shape));
   describeOrigin(builder, "it", {&value, range});
   return false;
 }
@@ -98,9 +98,9 @@ std::optional<Shape> Elaborator::broadcastShape(llvm::StringRef what, Range rang
         continue;
       }
       const Operand &other = *source[i + shift];
-      auto builder = error(range, "expected equal dimensions in " + what + ", but got " + dimStr(known) + " in " +
-                                      str(other.value->shape) + " and " + dimStr(dim) + " in " +
-                                      str(operand.value->shape));
+      auto builder =
+          error(range, "expected equal dimensions in " + what + ", but got " + dimStr(known) + " in " +
+                           str(other.value->shape) + " and " + dimStr(dim) + " in " + str(operand.value->shape));
       builder.note(other.range, "this has shape " + str(other.value->shape));
       describeOrigin(builder, "it", other);
       builder.note(operand.range, "this has shape " + str(operand.value->shape));

@@ -90,9 +90,8 @@ mlir::OwningOpRef<mlir::ModuleOp> Elaborator::run(const Function &entry, const G
     return nullptr;
   // What verification says is about our IR, not about the user's program.
   std::string problem;
-  mlir::ScopedDiagnosticHandler handler(&context, [&](mlir::Diagnostic &diagnostic) {
-    problem += (problem.empty() ? "" : "; ") + diagnostic.str();
-  });
+  mlir::ScopedDiagnosticHandler handler(
+      &context, [&](mlir::Diagnostic &diagnostic) { problem += (problem.empty() ? "" : "; ") + diagnostic.str(); });
   if (failed(mlir::verify(module))) {
     diagnostics.error(entry.name.range, "internal error: the IR of '" + entry.name.text + "' is invalid: " + problem);
     return nullptr;
@@ -116,7 +115,8 @@ bool Elaborator::declareEntryArguments(const Function &entry, const GenerateOpti
     }
   }
   for (const auto &[name, shape] : options.inputShapes) {
-    bool known = llvm::any_of(entry.args, [&, &name = name](const Argument &a) { return a.isTensor && a.name.text == name; });
+    bool known =
+        llvm::any_of(entry.args, [&, &name = name](const Argument &a) { return a.isTensor && a.name.text == name; });
     // Weights come with the inputs too; their names are checked by the caller.
     if (!known && entry.kind == FunctionKind::Fn) {
       error(entry.range, "entry '" + entry.name.text + "' has no argument '" + name + "'");

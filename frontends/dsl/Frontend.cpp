@@ -94,7 +94,8 @@ private:
       if (auto imported = read(target, problem))
         add(std::move(imported), target.str().str());
       else
-        diagnostics.error(import.range, "expected a file to import, but '" + target.str() + "' cannot be read: " + problem);
+        diagnostics.error(import.range,
+                          "expected a file to import, but '" + target.str() + "' cannot be read: " + problem);
     }
     files.push_back(std::move(file));
   }
@@ -152,7 +153,8 @@ static void evaluateParams(const LoadOptions &options, const Symbols &symbols, S
     // The default is checked even when it is overridden.
     Value value = evalConst(*param->value, lookup, report);
     if (value.kind == ValueKind::Init) {
-      diagnostics.error(param->value->range, "expected a number, a word or a string as a param, but got " + describe(value));
+      diagnostics.error(param->value->range,
+                        "expected a number, a word or a string as a param, but got " + describe(value));
       value = {};
     }
     if (isSet) {

@@ -41,7 +41,7 @@ struct LoadOptions {
 
 struct ParamInfo {
   std::string name;
-  std::string value; ///< As --set takes it: `1024`, `1/2`, `full`.
+  std::string value;  ///< As --set takes it: `1024`, `1/2`, `full`.
   bool isSet = false; ///< Overridden.
 };
 

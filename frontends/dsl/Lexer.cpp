@@ -143,7 +143,8 @@ private:
     size_t end = at;
     auto isBad = [](char c) {
       unsigned char u = c;
-      return (u < 0x20 && c != '\n' && c != '\t' && c != '\r') || u >= 0x7f || llvm::StringRef("!@#$^&|?'`\\").contains(c);
+      bool isControl = u < 0x20 && c != '\n' && c != '\t' && c != '\r';
+      return isControl || u >= 0x7f || llvm::StringRef("!@#$^&|?'`\\").contains(c);
     };
     while (end < text.size() && isBad(text[end]))
       ++end;

@@ -71,7 +71,10 @@ void Parser::parseItems() {
     case Tok::KwFn:
     case Tok::KwLayer:
     case Tok::KwModel: parsed = parseFunction(); break;
-    case Tok::Semicolon: take(); parsed = true; break;
+    case Tok::Semicolon:
+      take();
+      parsed = true;
+      break;
     default: {
       const llvm::StringRef words[] = {"import", "param", "fn", "layer", "model"};
       std::string nearest = nearestName(peek().text, words);
@@ -110,9 +113,12 @@ bool Parser::parseParams() {
     if (!parseName(param.name, "the name of a param") || !expect(Tok::Assign, " and the param's value"))
       return false;
     param.value = parseExpr();
-    if (!param.value)
-      return false;
+    bool good = param.value;
+    if (!good)
+      param.value = make<ErrorExpr>();
     file.params.push_back(param);
+    if (!good)
+      return false;
   } while (consume(Tok::Comma));
   return true;
 }
@@ -124,7 +130,12 @@ bool Parser::parseFunction() {
   function->kind = keyword.is(Tok::KwFn)      ? FunctionKind::Fn
                    : keyword.is(Tok::KwLayer) ? FunctionKind::Layer
                                               : FunctionKind::Model;
-  if (!parseName(function->name, "the name of the " + keyword.text) || !parseArguments(*function))
+  if (!parseName(function->name, "the name of the " + keyword.text))
+    return false;
+  // Whatever follows, the name is declared, so that calls of it stay valid.
+  file.functions.push_back(function);
+  function->isBroken = true;
+  if (!parseArguments(*function))
     return false;
   if (consume(Tok::Arrow)) {
     do {
@@ -134,9 +145,9 @@ bool Parser::parseFunction() {
       function->results.push_back(std::move(type));
     } while (consume(Tok::Comma));
   }
+  function->isBroken = false;
   function->range = rangeFrom(keyword.begin());
-  // A body with errors still declares the name, so calls of it stay valid.
-  file.functions.push_back(function);
+  current = function;
   return parseBlock(function->body, keyword.begin(), "the body of '" + function->name.text + "'");
 }
 
@@ -168,8 +179,9 @@ bool Parser::parseArgument(Argument &argument) {
   }
   if (peek().is(Tok::Assign)) {
     if (argument.isTensor) {
-      diagnostics.error(peek().range(), "expected no default for '" + argument.name.text +
-                                            "': only compile-time arguments, written without a type, have one")
+      diagnostics
+          .error(peek().range(), "expected no default for '" + argument.name.text +
+                                     "': only compile-time arguments, written without a type, have one")
           .note(argument.type.range, "this type makes it a tensor");
       return false;
     }
@@ -208,6 +220,9 @@ bool Parser::parseBlock(Block &block, llvm::SMLoc owner, const llvm::Twine &owne
       if (at == before)
         take();
       skipToStatement();
+      for (size_t i = before; i < at; ++i)
+        if (tokens[i].is(Tok::Name))
+          current->lost.push_back(tokens[i].text);
       continue;
     }
     block.stmts.push_back(stmt);
@@ -281,7 +296,8 @@ Stmt *Parser::parseAssign() {
   } while (consume(Tok::Comma));
   if (!peek().is(Tok::Assign)) {
     if (peek().is(Tok::LParen)) {
-      diagnostics.error(rangeFrom(begin), "expected 'name = ' before this call: a value that is not used has no meaning");
+      diagnostics.error(rangeFrom(begin),
+                        "expected 'name = ' before this call: a value that is not used has no meaning");
       return nullptr;
     }
     expected("'=' after '" + assign->targets.back().name.text + "'");
@@ -289,8 +305,11 @@ Stmt *Parser::parseAssign() {
   }
   take();
   assign->value = parseExpr();
-  if (!assign->value)
-    return nullptr;
+  if (!assign->value) {
+    // The names exist all the same: one error is enough.
+    assign->value = make<ErrorExpr>();
+    skipToStatement();
+  }
   assign->range = rangeFrom(begin);
   return assign;
 }

@@ -91,6 +91,7 @@ private:
   std::vector<Token> tokens;
   size_t at = 0;
   unsigned nesting = 0;
+  Function *current = nullptr; ///< Whose body is parsed.
 };
 
 } // namespace tidegate::dsl

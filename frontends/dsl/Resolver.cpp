@@ -22,8 +22,9 @@ public:
   void run() {
     declareArguments();
     resolveBlock(function.body);
-    if (!alwaysReturns(function.body))
-      diagnostics.error(function.name.range, "expected '" + function.name.text + "' to end with 'return' on every path");
+    if (function.lost.empty() && !alwaysReturns(function.body))
+      diagnostics.error(function.name.range,
+                        "expected '" + function.name.text + "' to end with 'return' on every path");
   }
 
 private:
@@ -73,7 +74,8 @@ void Resolver::declareArguments() {
   for (const Argument &argument : function.args) {
     auto known = locals.find(argument.name.text);
     if (known != locals.end()) {
-      diagnostics.error(argument.name.range, "expected another name: '" + argument.name.text + "' is already an argument")
+      diagnostics
+          .error(argument.name.range, "expected another name: '" + argument.name.text + "' is already an argument")
           .note(known->second.range, "the first one is here");
       continue;
     }
@@ -193,8 +195,8 @@ void Resolver::resolveAssign(const AssignStmt &assign) {
 /// An output of a scan is written at exactly the scan's indices.
 void Resolver::resolveTargetIndices(const Target &target) {
   if (!scan) {
-    diagnostics.error(target.range, "expected a plain name to assign to: only a scan writes '" + target.name.text +
-                                        "[...]'");
+    diagnostics.error(target.range,
+                      "expected a plain name to assign to: only a scan writes '" + target.name.text + "[...]'");
     return;
   }
   auto isIndex = [](const Expr *expr, const Ident &ident) {
@@ -231,17 +233,17 @@ void Resolver::resolveRepeat(const RepeatStmt &repeat) {
 
 void Resolver::resolveScan(const ScanStmt &stmt) {
   if (scan) {
-    diagnostics.error(stmt.headRange, "expected no 'scan' inside a 'scan'").note(scan->headRange, "the outer one is here");
+    diagnostics.error(stmt.headRange, "expected no 'scan' inside a 'scan'")
+        .note(scan->headRange, "the outer one is here");
     return;
   }
   if (stmt.headCount)
     resolveExpr(*stmt.headCount);
-  if (!mayAssign(stmt.time) || (!stmt.head.text.empty() && !mayAssign(stmt.head)))
-    return;
-  if (stmt.head.text == stmt.time.text) {
+  mayAssign(stmt.time);
+  if (stmt.head.text == stmt.time.text)
     diagnostics.error(stmt.head.range, "expected two different indices, but got '" + stmt.time.text + "' twice");
-    return;
-  }
+  else if (!stmt.head.text.empty())
+    mayAssign(stmt.head);
   llvm::StringMap<Local> before = locals;
   declare(stmt.time, LocalKind::TimeIndex);
   if (!stmt.head.text.empty())
@@ -273,7 +275,8 @@ void Resolver::resolveWeight(const WeightStmt &weight) {
   else if (scan)
     diagnostics.error(weight.range, "expected no weight inside a 'scan'; declare it before");
   else if (repeats)
-    diagnostics.error(weight.range, "expected no weight inside a 'repeat'; put it in a layer that is called 'as name[i]'");
+    diagnostics.error(weight.range,
+                      "expected no weight inside a 'repeat'; put it in a layer that is called 'as name[i]'");
   resolveType(weight.type);
   if (weight.type.isInt)
     diagnostics.error(weight.type.range, "expected a real weight, but got an int shape");
@@ -309,12 +312,11 @@ void Resolver::resolveState(const StateStmt &state) {
 }
 
 bool Resolver::alwaysReturns(const Block &block) {
-  if (block.stmts.empty())
-    return false;
-  const Stmt *last = block.stmts.back();
-  if (auto *branch = llvm::dyn_cast<IfStmt>(last))
-    return branch->hasElse && alwaysReturns(branch->thenBlock) && alwaysReturns(branch->elseBlock);
-  return last->kind == StmtKind::Return;
+  return llvm::any_of(block.stmts, [](const Stmt *stmt) {
+    if (auto *branch = llvm::dyn_cast<IfStmt>(stmt))
+      return branch->hasElse && alwaysReturns(branch->thenBlock) && alwaysReturns(branch->elseBlock);
+    return stmt->kind == StmtKind::Return;
+  });
 }
 
 //===----------------------------------------------------------------------===//
@@ -325,7 +327,8 @@ void Resolver::resolveExpr(const Expr &expr) {
   switch (expr.kind) {
   case ExprKind::Number:
   case ExprKind::String:
-  case ExprKind::Bool: return;
+  case ExprKind::Bool:
+  case ExprKind::Error: return;
   case ExprKind::Name: return resolveName(llvm::cast<NameExpr>(expr));
   case ExprKind::Unary: return resolveExpr(*llvm::cast<UnaryExpr>(expr).operand);
   case ExprKind::Binary:
@@ -349,9 +352,12 @@ void Resolver::resolveName(const NameExpr &name) {
 }
 
 void Resolver::unknownName(const NameExpr &name) {
+  if (llvm::is_contained(function.lost, name.name))
+    return;
   if (const Function *callee = symbols.findFunction(name.name, function.inLibrary)) {
-    diagnostics.error(name.range, "expected a value, but '" + name.name + "' is a " + spelling(callee->kind) +
-                                      "; call it with '('")
+    diagnostics
+        .error(name.range,
+               "expected a value, but '" + name.name + "' is a " + spelling(callee->kind) + "; call it with '('")
         .note(callee->name.range, "it is defined here");
     return;
   }
@@ -399,8 +405,9 @@ void Resolver::resolveCall(const CallExpr &call) {
       return;
     }
   if (call.args.size() != info->arity)
-    diagnostics.error(call.range, "expected " + llvm::Twine(info->arity) + (info->arity == 1 ? " argument" : " arguments") +
-                                      " in " + info->signature + ", but got " + llvm::Twine(call.args.size()));
+    diagnostics.error(call.range, "expected " + llvm::Twine(info->arity) +
+                                      (info->arity == 1 ? " argument" : " arguments") + " in " + info->signature +
+                                      ", but got " + llvm::Twine(call.args.size()));
   else if (!inWeight && (info->id == Builtin::Normal || info->id == Builtin::Uniform))
     diagnostics.error(call.range, "expected '" + info->name + "' only in the initialisation of a weight");
 }
@@ -415,7 +422,8 @@ void Resolver::unknownFunction(const CallExpr &call) {
     for (const Function *candidate : symbols.programFunctions())
       candidates.push_back(candidate->name.text);
   std::string nearest = nearestName(call.callee.text, candidates);
-  auto error = diagnostics.error(call.callee.range, "unknown function '" + call.callee.text + "'" + didYouMean(nearest));
+  auto error =
+      diagnostics.error(call.callee.range, "unknown function '" + call.callee.text + "'" + didYouMean(nearest));
   if (nearest.empty()) {
     if (auto local = locals.find(call.callee.text); local != locals.end())
       error.note(local->second.range, "'" + call.callee.text + "' is a value, not a function");
@@ -428,6 +436,8 @@ void Resolver::unknownFunction(const CallExpr &call) {
 
 /// Positional arguments first, then names; what has no default must be given.
 void Resolver::resolveArguments(const CallExpr &call, const Function &callee) {
+  if (callee.isBroken)
+    return;
   llvm::StringRef name = callee.name.text;
   llvm::SmallVector<const CallArg *> given(callee.args.size(), nullptr);
   size_t position = 0;
@@ -435,9 +445,10 @@ void Resolver::resolveArguments(const CallExpr &call, const Function &callee) {
     size_t index = position;
     if (arg.name.text.empty()) {
       if (position++ >= callee.args.size()) {
-        diagnostics.error(arg.value->range, "expected at most " + llvm::Twine(callee.args.size()) +
-                                                " arguments in this call of '" + name + "', but got " +
-                                                llvm::Twine(call.args.size()))
+        diagnostics
+            .error(arg.value->range, "expected at most " + llvm::Twine(callee.args.size()) +
+                                         (callee.args.size() == 1 ? " argument" : " arguments") + " in this call of '" +
+                                         name + "', but got " + llvm::Twine(call.args.size()))
             .note(callee.range, "'" + name + "' is defined here");
         return;
       }
@@ -457,8 +468,9 @@ void Resolver::resolveArguments(const CallExpr &call, const Function &callee) {
       }
     }
     if (given[index]) {
-      diagnostics.error(arg.value->range, "expected one value for argument '" + callee.args[index].name.text + "' of '" +
-                                              name + "', but got two")
+      diagnostics
+          .error(arg.value->range, "expected one value for argument '" + callee.args[index].name.text + "' of '" +
+                                       name + "', but got two")
           .note(given[index]->value->range, "the first one is here");
       continue;
     }
@@ -478,11 +490,13 @@ void Resolver::resolveArguments(const CallExpr &call, const Function &callee) {
     diagnostics.error(call.range, "expected a fn or a layer, but '" + name + "' is the model")
         .note(callee.name.range, "it is defined here");
   else if (function.kind == FunctionKind::Fn)
-    diagnostics.error(call.range, "expected no layer in a fn: '" + name + "' has weights; make '" + function.name.text +
-                                      "' a layer")
+    diagnostics
+        .error(call.range,
+               "expected no layer in a fn: '" + name + "' has weights; make '" + function.name.text + "' a layer")
         .note(callee.name.range, "'" + name + "' is a layer");
   else if (scan)
-    diagnostics.error(call.range, "expected no layer inside a 'scan': call '" + name + "' before it and index the result")
+    diagnostics
+        .error(call.range, "expected no layer inside a 'scan': call '" + name + "' before it and index the result")
         .note(scan->headRange, "the scan begins here");
 }
 
@@ -514,5 +528,6 @@ void Resolver::resolveType(const ShapeType &type) {
 }
 
 void tidegate::dsl::resolveFunction(const Function &function, const Symbols &symbols, Diagnostics &diagnostics) {
-  Resolver(function, symbols, diagnostics).run();
+  if (!function.isBroken)
+    Resolver(function, symbols, diagnostics).run();
 }
