@@ -24,7 +24,7 @@ class Elaborator {
 public:
   /// Bounds on what a program may unroll to.
   static constexpr unsigned kMaxCalls = 64, kMaxDepth = 1500, kMaxIterations = 4096;
-  static constexpr uint64_t kMaxStatements = 1000000;
+  static constexpr uint64_t kMaxStatements = 400000;
 
   Elaborator(mlir::MLIRContext &context, const Symbols &symbols, const llvm::StringMap<Value> &params,
              Diagnostics &diagnostics, bool f64);
