@@ -30,9 +30,7 @@ struct Arithmetic {
     return select(GreaterOp::create(b, loc, maxNorm, number(0)), factor, one);
   }
   /// beta * old + (1 - beta) * value.
-  Value average(Value beta, Value old, Value value) {
-    return add(mul(beta, old), mul(sub(number(1), beta), value));
-  }
+  Value average(Value beta, Value old, Value value) { return add(mul(beta, old), mul(sub(number(1), beta), value)); }
 };
 } // namespace
 
@@ -92,9 +90,8 @@ static func::FuncOp addUpdate(ModuleOp module, Type rows, Type perRow, Type scal
   Value p = a.sub(a.mul(in(P), kept), step);
 
   Value isSound = IsFiniteOp::create(b, a.loc, in(Norm2));
-  func::ReturnOp::create(b, a.loc,
-                         ValueRange{a.select(isSound, p, in(P)), a.select(isSound, m, in(M)),
-                                    a.select(isSound, v, in(V))});
+  func::ReturnOp::create(
+      b, a.loc, ValueRange{a.select(isSound, p, in(P)), a.select(isSound, m, in(M)), a.select(isSound, v, in(V))});
   return function;
 }
 

@@ -5,8 +5,6 @@
 #include "passes/Nn/FusionGraph.h"
 #include "passes/Nn/Passes.h"
 
-#include "mlir/Interfaces/InferTypeOpInterface.h"
-
 namespace tidegate::nn {
 #define GEN_PASS_DEF_FUSEROWS
 #include "passes/Nn/Passes.h.inc"

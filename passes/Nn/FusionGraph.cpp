@@ -60,8 +60,8 @@ static FailureOr<RowSpace> reductionSpace(Operation *op, Value input, ArrayRef<i
     return op->emitOpError("expects a maximum inside each row, but dimensions [")
            << dims << "] of " << type << " include row dimensions";
   if (reduced != rows)
-    return op->emitOpError("expects a sum over all ") << rows << " row dimensions of " << type
-                                                      << " or over none, but got dimensions [" << dims << "]";
+    return op->emitOpError("expects a sum over all ")
+           << rows << " row dimensions of " << type << " or over none, but got dimensions [" << dims << "]";
   return RowSpace{unsigned(rows), true};
 }
 
@@ -183,8 +183,8 @@ void FusionGraph::connect(Block &block) {
       if (nodes[u].isLive && nodes[u].role != FusionRole::Barrier)
         readers[i] |= nodes[u].role == FusionRole::Copy ? readers[u] : 1u << nodes[u].rows;
   for (auto [i, node] : llvm::enumerate(nodes))
-    node.isStored = node.role == FusionRole::Barrier || node.isOutside || node.isSummed ||
-                    (readers[i] & ~(1u << node.rows)) != 0;
+    node.isStored =
+        node.role == FusionRole::Barrier || node.isOutside || node.isSummed || (readers[i] & ~(1u << node.rows)) != 0;
 }
 
 FailureOr<FusionGraph> FusionGraph::build(Block &block) {

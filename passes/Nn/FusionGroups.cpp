@@ -107,12 +107,12 @@ private:
 /// A map in the making.
 struct Candidate {
   FusionGroup group;
-  bool isSmall = true;              ///< Every value fits a few cache lines.
-  bool isLarge = false;             ///< Leaves large rows in memory.
-  int64_t lastDependency = -1;      ///< Stage of the last barrier that it reads itself.
+  bool isSmall = true;                    ///< Every value fits a few cache lines.
+  bool isLarge = false;                   ///< Leaves large rows in memory.
+  int64_t lastDependency = -1;            ///< Stage of the last barrier that it reads itself.
   int64_t firstUse = FusionGraph::kNever; ///< Stage of the first barrier that reads it itself.
-  SmallVector<unsigned> producers;  ///< Candidates that it reads.
-  llvm::DenseSet<unsigned> summing; ///< Those whose sums over rows it reads.
+  SmallVector<unsigned> producers;        ///< Candidates that it reads.
+  llvm::DenseSet<unsigned> summing;       ///< Those whose sums over rows it reads.
 };
 
 class GroupBuilder {
@@ -140,8 +140,8 @@ private:
 
   FusionGraph &graph;
   std::vector<Candidate> candidates;
-  std::vector<unsigned> candidateOf; ///< By node.
-  Sets merged;                       ///< Of candidates.
+  std::vector<unsigned> candidateOf;             ///< By node.
+  Sets merged;                                   ///< Of candidates.
   std::vector<int64_t> lastDependency, firstUse; ///< By candidate, through other candidates too.
 
   void collect();

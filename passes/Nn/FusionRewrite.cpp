@@ -42,9 +42,7 @@ private:
   llvm::DenseMap<Value, Value> values;
 
   /// The type of a result inside the body; copies without rows keep theirs.
-  RankedTensorType innerType(const FusionNode &node) {
-    return dropRows(node.result().getType(), node.rows);
-  }
+  RankedTensorType innerType(const FusionNode &node) { return dropRows(node.result().getType(), node.rows); }
   Value reshape(Value value, ArrayRef<int64_t> shape) {
     auto type = cast<RankedTensorType>(value.getType());
     if (type.getShape() == shape)
@@ -145,7 +143,7 @@ private:
   std::vector<SmallVector<unsigned>> dependencies, waiting;
   std::vector<unsigned> missing; ///< Units that a waiting group still lacks.
   std::vector<bool> isEager, isDone;
-  std::vector<unsigned> groupOf; ///< By node.
+  std::vector<unsigned> groupOf;    ///< By node.
   llvm::DenseSet<unsigned> yielded; ///< Nodes whose value leaves their map.
 
   unsigned unitOf(unsigned barrier) const { return groups.size() + barrier; }

@@ -68,8 +68,8 @@ struct Optimiser {
     if (norm2.empty())
       return {};
     std::vector<Tensor> arguments{s.p, s.g, s.m, s.v, s.decay};
-    for (double x : {c.lr, c.weightDecay, c.beta1, c.beta2, c.eps, c.maxNorm, 1 - std::pow(c.beta1, t),
-                     1 - std::pow(c.beta2, t)})
+    for (double x :
+         {c.lr, c.weightDecay, c.beta1, c.beta2, c.eps, c.maxNorm, 1 - std::pow(c.beta1, t), 1 - std::pow(c.beta2, t)})
       arguments.push_back(test::numbers({}, {x}));
     arguments.push_back(norm2[0]);
     return holder.run("adamw", arguments);

@@ -19,9 +19,9 @@ public:
   Grower(ModuleOp module, unsigned seed) : random(seed), builder(module.getBodyRegion()), loc(builder.getUnknownLoc()) {
     rows = 1 + pick(2);
     element = builder.getF64Type();
-    SmallVector<Type> arguments{row({kWidth}), row({kWidth}), row({kOuter, kInner}), row({1}),
-                                whole({kWidth}), whole({1}), whole({}), whole({kTable, kWidth}),
-                                rowType({}, builder.getI32Type())};
+    SmallVector<Type> arguments{row({kWidth}), row({kWidth}),           row({kOuter, kInner}),
+                                row({1}),      whole({kWidth}),         whole({1}),
+                                whole({}),     whole({kTable, kWidth}), rowType({}, builder.getI32Type())};
     function = func::FuncOp::create(builder, loc, "f", builder.getFunctionType(arguments, {}));
     Block *body = function.addEntryBlock();
     builder.setInsertionPointToStart(body);
