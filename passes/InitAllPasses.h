@@ -3,10 +3,12 @@
 
 #include "passes/Autodiff/Passes.h"
 #include "passes/Nn/Passes.h"
+#include "passes/Rec/Passes.h"
 
 namespace tidegate {
 inline void registerAllPasses() {
   autodiff::registerAutodiffPasses();
   nn::registerNnPasses();
+  rec::registerRecPasses();
 }
 } // namespace tidegate

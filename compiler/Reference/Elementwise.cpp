@@ -30,7 +30,9 @@ static Scalar scalarOf(Operation *op) {
       .Case([](nn::AbsOp) -> Scalar { return [](const double *x) { return std::abs(x[0]); }; })
       .Case([](nn::SigmoidOp) -> Scalar { return [](const double *x) { return 1 / (1 + std::exp(-x[0])); }; })
       .Case([](nn::SoftplusOp) -> Scalar {
-        return [](const double *x) { return orNan(x[0], 0, std::fmax(x[0], 0) + std::log1p(std::exp(-std::abs(x[0])))); };
+        return [](const double *x) {
+          return orNan(x[0], 0, std::fmax(x[0], 0) + std::log1p(std::exp(-std::abs(x[0]))));
+        };
       })
       .Case([](nn::TanhOp) -> Scalar { return [](const double *x) { return std::tanh(x[0]); }; })
       .Case([](nn::SinOp) -> Scalar { return [](const double *x) { return std::sin(x[0]); }; })

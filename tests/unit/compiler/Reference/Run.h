@@ -51,7 +51,8 @@ inline reference::Tensor indices(Shape shape, std::vector<int32_t> ids) {
   return {std::move(shape), {}, std::move(ids)};
 }
 
-inline void expectNear(const reference::Tensor &got, const Shape &shape, const Numbers &want, double tolerance = 1e-12) {
+inline void expectNear(const reference::Tensor &got, const Shape &shape, const Numbers &want,
+                       double tolerance = 1e-12) {
   EXPECT_EQ(got.shape, shape);
   ASSERT_EQ(got.values.size(), want.size());
   for (size_t i = 0; i < want.size(); ++i)

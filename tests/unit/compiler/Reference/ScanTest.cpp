@@ -49,7 +49,8 @@ TEST(ScanTest, ChunksSeeZeroRowsAndEveryKind) {
   Module m(R"(
     func.func @f(%x: tensor<?x?x2x1xf32>, %p: tensor<?x?x2xf32>, %h: tensor<2xf32>, %c: tensor<f32>) ->
         (tensor<?x?x2x1xf32>, tensor<?x?x2xf32>, tensor<?x2xf32>) {
-      %o, %t, %s = rec.scan chunk 2 (%x, %p, %h, %c : tensor<?x?x2x1xf32>, tensor<?x?x2xf32>, tensor<2xf32>, tensor<f32>)
+      %o, %t, %s = rec.scan chunk 2
+          (%x, %p, %h, %c : tensor<?x?x2x1xf32>, tensor<?x?x2xf32>, tensor<2xf32>, tensor<f32>)
           kinds [0, 1, 2, 3] out_kinds [0, 1] states 1 {
       ^bb0(%a: tensor<2x1xf32>, %b: tensor<f32>, %d: tensor<f32>, %e: tensor<f32>, %S: tensor<f32>):
         %0 = nn.mul %b, %d : tensor<f32>, tensor<f32>

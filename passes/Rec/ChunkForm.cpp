@@ -1,0 +1,290 @@
+//===- ChunkForm.cpp - The chunk scan of an event program -------*- C++ -*-===//
+// One form for every program. With G_p the log decay from the chunk's start to
+// place p, and adds m, n and reads j of the chunk as rows:
+//
+//   P_jm = sum_d q_jd k_md e^(G_pj - G_pm)    M_nm = sum_d w_nd k_md e^(G_rn - G_pm)
+//   N  = (I - M)^-1 (V + (e^G_r w) S)         O = (e^G_p q) S + P N
+//   S' = e^G_end S + (e^(G_end - G_p) k)^T N
+//
+// No exponent is positive if decays are at most 1. Log decays are clamped to a
+// number whose exponential is 0, so that a decay of 0 stays finite; what is
+// left of an add at the chunk's end comes from sums that start there, where
+// long memories would lose digits as a difference of sums. Decays that may be
+// below 0 carry a sign, (-1)^count of the negative ones.
+//===----------------------------------------------------------------------===//
+#include "passes/Rec/ChunkForm.h"
+
+#include "passes/Rec/Arithmetic.h"
+#include "passes/Rec/Decay.h"
+#include "llvm/ADT/MapVector.h"
+
+#include <numbers>
+
+using namespace mlir;
+using namespace tidegate;
+using namespace tidegate::rec;
+
+namespace {
+/// Per-token tiles that take effect at places, summed along the chunk.
+class Running {
+public:
+  void add(Arithmetic &a, int64_t place, Value tile) {
+    parts.push_back({place, tile});
+    total = a.plus(total, tile);
+  }
+  bool empty() const { return parts.empty(); }
+
+  /// Sum of what takes effect from the chunk's start to `place` of each token, C x W; null for zero.
+  Value before(Arithmetic &a, int64_t place) {
+    return sum(a, [&](int64_t at) { return at < place; }, /*reverse=*/false);
+  }
+  /// From `place` of each token to the chunk's end.
+  Value after(Arithmetic &a, int64_t place) {
+    return sum(a, [&](int64_t at) { return at >= place; }, /*reverse=*/true);
+  }
+  /// Over the chunk, 1 x W.
+  Value whole(Arithmetic &a) {
+    return empty() ? Value() : nn::ReduceSumOp::create(a.builder, a.loc, total, ArrayRef<int64_t>(0)).getResult();
+  }
+
+private:
+  template <typename Pred>
+  Value sum(Arithmetic &a, Pred isIn, bool reverse) {
+    if (empty())
+      return {};
+    size_t count = llvm::count_if(parts, [&](auto &part) { return isIn(part.first); });
+    bool inclusive = count == parts.size();
+    Value &running = cumulative[reverse][inclusive];
+    if (!running)
+      running = CumsumOp::create(a.builder, a.loc, total, reverse, !inclusive);
+    Value result = running;
+    for (auto [at, tile] : parts)
+      if (!inclusive && isIn(at))
+        result = a.plus(result, tile);
+    return result;
+  }
+
+  SmallVector<std::pair<int64_t, Value>> parts;
+  Value total;
+  Value cumulative[2][2];
+};
+
+class ChunkBuilder {
+public:
+  ChunkBuilder(OpBuilder &outside, ScanOp token, const EventProgram &program, Lifter &lifter, int64_t chunk)
+      : outside(outside), token(token), program(program), lifter(lifter), chunk(chunk), inside(outside.getContext()),
+        a(inside, token.getLoc()) {
+    element = Arithmetic::elementType(token.getBodyStates().front());
+    body = new Block();
+    region.push_back(body);
+    inside.setInsertionPointToEnd(body);
+  }
+
+  ChunkResults run() {
+    Location loc = token.getLoc();
+    readOperands();
+    Value state = body->addArgument(RankedTensorType::get({program.keys, program.values}, element), loc);
+    Value pseudo = pseudoValues(state);
+    SmallVector<Value> yields = readRows(state, pseudo);
+    yields.push_back(nextState(state, pseudo));
+    YieldOp::create(inside, loc, yields);
+
+    SmallVector<Value> inits;
+    for (Value init : token.getInits())
+      inits.push_back(transposed(init));
+    SmallVector<int64_t> kinds(operands.size(), int64_t(OperandKind::Token));
+    SmallVector<int64_t> outKinds(program.reads.size(), int64_t(OperandKind::Token));
+    SmallVector<Value> inputs;
+    for (auto [outer, tile] : operands)
+      inputs.push_back(outer);
+    auto scan = ScanOp::create(outside, loc, inputs, kinds, inits, chunk, outKinds, /*numStates=*/1,
+                               /*reverse=*/false, /*saveStates=*/false, &region);
+    return {llvm::to_vector_of<Value>(scan.getOutputs()), transposed(scan.getFinalStates().front())};
+  }
+
+private:
+  struct Tiles {
+    Value key, value, reader;
+  };
+
+  /// A state from outside brought to B x H x K x V, or back.
+  Value transposed(Value state) {
+    if (program.keyDim == 0)
+      return state;
+    return nn::TransposeOp::create(outside, token.getLoc(), state, {0, 1, 3, 2});
+  }
+
+  /// The tile `C x width` of a value B x T x H x width.
+  Value tileOf(Value outer) {
+    if (auto neg = outer.getDefiningOp<nn::NegOp>()) // cheaper here than as another tensor
+      return a.negated(tileOf(neg.getInput()));
+    Value &tile = operands[outer];
+    if (!tile)
+      tile = body->addArgument(ScanOp::innerType(cast<RankedTensorType>(outer.getType()), OperandKind::Token, chunk),
+                               outer.getLoc());
+    return tile;
+  }
+  Value tileOfInner(Value inner) { return inner ? tileOf(lifter.toTokens(inner)) : Value(); }
+
+  void readOperands() {
+    for (const auto &read : program.reads)
+      queries.push_back(tileOfInner(read.query));
+    for (const auto &add : program.adds) {
+      Tiles tiles;
+      tiles.key = tileOfInner(add.key);
+      tiles.value = tileOfInner(add.value);
+      tiles.reader = tileOfInner(add.reader);
+      adds.push_back(tiles);
+    }
+    for (const auto &scale : program.scales) {
+      Value decay = lifter.lift(scale.decay);
+      outside.setInsertionPoint(token);
+      LogDecay log = logOfDecay(outside, decay);
+      Value tile = tileOf(lifter.toTokens(scale.decay, log.log));
+      gates.add(a, scale.place, nn::MaximumOp::create(inside, tile.getLoc(), tile, leastLog()));
+      if (log.negative)
+        signs.add(a, scale.place, tileOf(lifter.toTokens(scale.decay, log.negative)));
+    }
+  }
+
+  /// A logarithm whose exponential is 0 in this type.
+  Value leastLog() { return a.number(element.isF64() ? -746 : -104, element); }
+
+  /// (-1)^count
+  Value signOf(Value count) {
+    return count ? Value(nn::CosOp::create(inside, a.loc, a.times(a.number(std::numbers::pi, element), count)))
+                 : Value();
+  }
+  Value expOf(Value log) { return log ? a.exp(log) : Value(); }
+
+  /// Tiles C x W of the events of a token as rows, token-major; null is zero.
+  Value rows(ArrayRef<Value> tiles) {
+    if (tiles.size() == 1)
+      return tiles.front();
+    int64_t count = tiles.size(), width = 0;
+    Value result;
+    for (auto [i, tile] : llvm::enumerate(tiles)) {
+      if (!tile)
+        continue;
+      width = cast<RankedTensorType>(tile.getType()).getDimSize(1);
+      auto type = RankedTensorType::get({chunk, count, width}, element);
+      Value row = a.reshaped(tile, {chunk, 1, width});
+      result = a.plus(result, nn::PadOp::create(inside, a.loc, type, row, /*dim=*/1, /*begin=*/i, /*stride=*/1));
+    }
+    return result ? a.reshaped(result, {chunk * count, width}) : Value();
+  }
+
+  /// One tile per event, made by `make`, as rows.
+  template <typename Events, typename Make>
+  Value rowsOf(const Events &events, Make make) {
+    SmallVector<Value> tiles;
+    for (size_t i = 0; i < events.size(); ++i)
+      tiles.push_back(make(i));
+    return rows(tiles);
+  }
+
+  SmallVector<int64_t> addPlaces() {
+    return llvm::map_to_vector(program.adds, [](const auto &add) { return add.place; });
+  }
+
+  /// Keys, as the columns of M and P.
+  Value cols() {
+    if (!colKeys)
+      colKeys = rowsOf(adds, [&](size_t i) {
+        return a.times(adds[i].key, signOf(signs.before(a, program.adds[i].place)));
+      });
+    return colKeys;
+  }
+  Value colGate() {
+    if (!colGates)
+      colGates = rowsOf(adds, [&](size_t i) { return gates.before(a, program.adds[i].place); });
+    return colGates;
+  }
+
+  Value scores(Value rows, Value rowGate, ArrayRef<int64_t> rowPlaces) {
+    auto sizeOf = [](Value v) { return cast<RankedTensorType>(v.getType()).getDimSize(0); };
+    auto type = RankedTensorType::get({sizeOf(rows), sizeOf(cols())}, element);
+    return DecayScoresOp::create(inside, a.loc, type, rows, cols(), rowGate, rowGate ? colGate() : Value(),
+                                 inside.getDenseI64ArrayAttr(rowPlaces), inside.getDenseI64ArrayAttr(addPlaces()));
+  }
+
+  /// What each add adds, given the state at the chunk's entry: N. Null without adds.
+  Value pseudoValues(Value state) {
+    if (adds.empty())
+      return {};
+    Value values = rowsOf(adds, [&](size_t i) { return adds[i].value; });
+    Value readers = rowsOf(adds, [&](size_t i) {
+      return a.times(adds[i].reader, adds[i].reader ? signOf(signs.before(a, program.adds[i].readPlace)) : Value());
+    });
+    if (!readers)
+      return values;
+    Value gate = rowsOf(adds, [&](size_t i) { return gates.before(a, program.adds[i].readPlace); });
+    auto places = llvm::map_to_vector(program.adds, [](const auto &add) { return add.readPlace; });
+    Value matrix = scores(readers, gate, places);
+    Value ofState = a.dot(a.times(expOf(gate), readers), state, 1, 0);
+    Value rhs = a.plus(values, ofState);
+    return SolveUnitLowerOp::create(inside, a.loc, rhs.getType(), matrix, rhs, /*transposed=*/false);
+  }
+
+  /// One C x V tile per read.
+  SmallVector<Value> readRows(Value state, Value pseudo) {
+    if (queries.empty())
+      return {};
+    Value rowQueries = rowsOf(queries, [&](size_t i) {
+      return a.times(queries[i], signOf(signs.before(a, program.reads[i].place)));
+    });
+    Value gate = rowsOf(queries, [&](size_t i) { return gates.before(a, program.reads[i].place); });
+    Value result = a.dot(a.times(expOf(gate), rowQueries), state, 1, 0);
+    if (pseudo) {
+      auto places = llvm::map_to_vector(program.reads, [](const auto &read) { return read.place; });
+      result = a.plus(result, a.dot(scores(rowQueries, gate, places), pseudo, 1, 0));
+    }
+    int64_t count = queries.size();
+    if (count == 1)
+      return {result};
+    SmallVector<Value> tiles;
+    Value all = a.reshaped(result, {chunk, count, program.values});
+    auto type = RankedTensorType::get({chunk, 1, program.values}, element);
+    for (int64_t i = 0; i < count; ++i)
+      tiles.push_back(a.reshaped(nn::SliceOp::create(inside, a.loc, type, all, /*dim=*/1, i, /*stride=*/1),
+                                 {chunk, program.values}));
+    return tiles;
+  }
+
+  Value nextState(Value state, Value pseudo) {
+    Value decay = a.times(expOf(gates.whole(a)), signOf(signs.whole(a)));
+    if (decay)
+      decay = a.reshaped(decay, {cast<RankedTensorType>(decay.getType()).getNumElements(), 1});
+    Value next = a.times(decay, state);
+    if (!pseudo)
+      return next;
+    Value left = rowsOf(adds, [&](size_t i) {
+      int64_t place = program.adds[i].place;
+      Value factor = a.times(expOf(gates.after(a, place)), signOf(signs.after(a, place)));
+      return a.times(factor, adds[i].key);
+    });
+    return a.plus(next, a.dot(left, pseudo, 0, 0));
+  }
+
+  OpBuilder &outside;
+  ScanOp token;
+  const EventProgram &program;
+  Lifter &lifter;
+  int64_t chunk;
+  OpBuilder inside;
+  Arithmetic a;
+  Type element;
+  Region region;
+  Block *body;
+  llvm::MapVector<Value, Value> operands; ///< Outside to tile.
+  SmallVector<Value> queries;
+  SmallVector<Tiles> adds;
+  Running gates, signs;
+  Value colKeys, colGates;
+};
+} // namespace
+
+ChunkResults rec::buildChunkScan(OpBuilder &builder, ScanOp token, const EventProgram &program, Lifter &lifter,
+                                 int64_t chunk) {
+  return ChunkBuilder(builder, token, program, lifter, chunk).run();
+}

@@ -1,0 +1,233 @@
+//===- Events.cpp - The event normal form of a token body -------*- C++ -*-===//
+// The chain of matrices from the state at the token's entry to the next one is
+// cut where one of them is read; each piece is one `scale` and some `add`s.
+// Matrices beside the chain (a bonus for the current token, say) are expanded
+// where they are read. What only follows reads is left to the caller.
+//===----------------------------------------------------------------------===//
+#include "passes/Rec/Events.h"
+
+#include "passes/Rec/AffineForm.h"
+#include "passes/Rec/Lift.h"
+#include "llvm/ADT/DenseSet.h"
+
+using namespace mlir;
+using namespace tidegate;
+using namespace tidegate::rec;
+
+using Form = AffineForm;
+
+namespace {
+class EventReader {
+public:
+  EventReader(ScanOp scan, int64_t keyDim, Refusal &refusal)
+      : scan(scan), body(scan.getBody().front()), reader(scan, keyDim), refusal(refusal) {
+    program.keyDim = keyDim;
+    program.keys = reader.keys, program.values = reader.values;
+  }
+
+  FailureOr<EventProgram> run() {
+    Value next = body.getTerminator()->getOperands().back();
+    if (failed(readBody(/*cuts=*/{})))
+      return failure();
+    const Form &form = reader.formOf(next);
+    if (form.kind != Form::IsMatrix)
+      return refuse(form.kind == Form::Other ? form.refusal
+                                             : Refusal{scan, "the new state does not depend on the old one"});
+    llvm::SmallDenseSet<Value> cuts = cutsOf(next);
+    if (failed(readBody(cuts)) || failed(checkFreeOps()))
+      return failure();
+    for (Value output : body.getTerminator()->getOperands().drop_back())
+      if (failed(collectReads(output)))
+        return failure();
+    return std::move(program);
+  }
+
+private:
+  LogicalResult refuse(const Refusal &why) {
+    refusal = why;
+    return failure();
+  }
+
+  /// Reads every op; values in `cuts` become the next version of the state.
+  LogicalResult readBody(const llvm::SmallDenseSet<Value> &cuts) {
+    places = {0};
+    reader.setForm(scan.getBodyStates().front(), stateForm(0));
+    SmallVector<Operation *> ops; // reading appends ops
+    for (Operation &op : body.without_terminator())
+      ops.push_back(&op);
+    for (Operation *op : ops) {
+      reader.read(*op);
+      for (Value result : op->getResults())
+        if (cuts.contains(result) && failed(commit(result)))
+          return failure();
+    }
+    return success();
+  }
+
+  static Form stateForm(unsigned version) {
+    Form form;
+    form.kind = Form::IsMatrix;
+    form.matrix.bases.push_back({Value(), version});
+    return form;
+  }
+
+  /// The chain that ends in `next`, and of it the matrices that are more than a
+  /// step towards the following one.
+  llvm::SmallDenseSet<Value> cutsOf(Value next) {
+    llvm::SmallDenseSet<Value> cuts{next};
+    Value value = next;
+    while (Operation *op = value.getDefiningOp()) {
+      SmallVector<Value> carriers;
+      for (Value operand : op->getOperands())
+        if (!reader.formOf(operand).matrix.bases.empty())
+          carriers.push_back(operand);
+      bool isStep = carriers.size() == 1 && (isa<nn::AddOp, nn::MulOp>(op) ||
+                                             (isa<nn::SubOp, nn::DivOp>(op) && carriers[0] == op->getOperand(0)));
+      if (!isStep)
+        break;
+      value = carriers.front();
+      if (!value.hasOneUse() && value.getDefiningOp())
+        cuts.insert(value);
+    }
+    return cuts;
+  }
+
+  LogicalResult commit(Value value) {
+    const Form form = reader.formOf(value);
+    Operation *op = value.getDefiningOp();
+    if (form.kind != Form::IsMatrix)
+      return refuse(form.refusal);
+    unsigned current = places.size() - 1;
+    Value decay;
+    for (auto [i, base] : llvm::enumerate(form.matrix.bases)) {
+      if (base.version != current)
+        return refuse({op, "this mixes the state of two places in the token"});
+      if (form.matrix.bases.size() == 1) {
+        decay = base.decay;
+        break;
+      }
+      Arithmetic a = reader.at(value.getLoc());
+      Value own = base.decay ? base.decay : a.number(1, Arithmetic::elementType(value), 1);
+      decay = a.plus(decay, own);
+    }
+    if (form.matrix.bases.empty())
+      return refuse({op, "the new state does not depend on the old one"});
+    if (decay)
+      program.scales.push_back({place++, decay});
+    for (const Form::Outer &outer : merged(form.matrix.outers))
+      addEvents(outer);
+    places.push_back(place);
+    reader.setForm(value, stateForm(places.size() - 1));
+    return success();
+  }
+
+  /// A key without its scalar factor.
+  static std::pair<Value, Value> rootOf(Value key) {
+    if (auto mul = key.getDefiningOp<nn::MulOp>())
+      for (auto [factor, rest] : {std::pair(mul.getLhs(), mul.getRhs()), std::pair(mul.getRhs(), mul.getLhs())})
+        if (cast<RankedTensorType>(factor.getType()).getNumElements() == 1 && rest.getType() == key.getType())
+          return {rest, factor};
+    return {key, Value()};
+  }
+
+  /// Outer products with proportional keys are one.
+  SmallVector<Form::Outer> merged(ArrayRef<Form::Outer> outers) {
+    SmallVector<Form::Outer> result;
+    for (const Form::Outer &outer : outers) {
+      auto [root, factor] = rootOf(outer.key);
+      bool found = false;
+      for (Form::Outer &other : result) {
+        auto [otherRoot, otherFactor] = rootOf(other.key);
+        if (otherRoot != root)
+          continue;
+        bool isSame = other.key == outer.key;
+        Form::Vector mine = isSame || !factor ? outer.value : reader.scaled(outer.value, flat(factor));
+        if (!isSame && otherFactor)
+          other.value = reader.scaled(other.value, flat(otherFactor));
+        if (!isSame)
+          other.key = root;
+        other.value = reader.sum(other.value, mine);
+        found = true;
+        break;
+      }
+      if (!found)
+        result.push_back(outer);
+    }
+    return result;
+  }
+
+  Value flat(Value scalar) { return reader.at(scalar.getLoc()).reshaped(scalar, 1); }
+
+  /// One add for each state that the value reads.
+  void addEvents(const Form::Outer &outer) {
+    if (outer.value.terms.empty() && outer.value.constant)
+      program.adds.push_back({place++, outer.key, outer.value.constant, Value(), 0});
+    Value constant = outer.value.constant;
+    for (const auto &[term, version] : outer.value.terms) {
+      program.adds.push_back({place++, outer.key, constant, term, places[version]});
+      constant = Value();
+    }
+  }
+
+  /// State-free ops must be able to leave the scan.
+  LogicalResult checkFreeOps() {
+    for (Operation &op : body.without_terminator())
+      if (!canLift(op) && !op.use_empty() &&
+          llvm::all_of(op.getResults(), [&](Value v) { return reader.formOf(v).kind == Form::Free; }))
+        return refuse({&op, ("'" + op.getName().getStringRef() + "' cannot move out of the scan").str()});
+    return success();
+  }
+
+  /// Finds the ops that read the state and that `value` needs.
+  LogicalResult collectReads(Value value) {
+    const Form &form = reader.formOf(value);
+    if (form.kind == Form::Free || !visited.insert(value).second)
+      return success();
+    Operation *op = value.getDefiningOp();
+    if (form.kind == Form::Other && !form.isAfterReads)
+      return refuse(form.refusal);
+    if (form.kind == Form::IsMatrix)
+      return refuse({op ? op : scan.getOperation(), "an output holds the whole state of every token"});
+    bool readsState = llvm::any_of(op->getOperands(), [&](Value v) { return reader.formOf(v).kind == Form::IsMatrix; });
+    if (readsState) {
+      addRead(value, form.vector);
+      return success();
+    }
+    for (Value operand : op->getOperands())
+      if (failed(collectReads(operand)))
+        return failure();
+    return success();
+  }
+
+  void addRead(Value result, const Form::Vector &vector) {
+    EventProgram::ReadResult read{result, vector.constant, {}};
+    for (const auto &[query, version] : vector.terms) {
+      auto same = llvm::find_if(program.reads, [&, query = query, at = places[version]](const EventProgram::Read &r) {
+        return r.query == query && r.place == at;
+      });
+      read.reads.push_back(same - program.reads.begin());
+      if (same == program.reads.end())
+        program.reads.push_back({places[version], query});
+    }
+    program.readResults.push_back(read);
+  }
+
+  ScanOp scan;
+  Block &body;
+  AffineReader reader;
+  Refusal &refusal;
+  EventProgram program;
+  int64_t place = 0;
+  SmallVector<int64_t> places; ///< Of each version of the state.
+  llvm::SmallDenseSet<Value> visited;
+};
+} // namespace
+
+FailureOr<EventProgram> rec::readEvents(ScanOp scan, Refusal &refusal) {
+  auto program = EventReader(scan, /*keyDim=*/0, refusal).run();
+  if (succeeded(program) || !refusal.isAffine)
+    return program;
+  Refusal ofTransposed;
+  auto transposed = EventReader(scan, /*keyDim=*/1, ofTransposed).run();
+  return succeeded(transposed) ? transposed : program;
+}

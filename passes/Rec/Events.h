@@ -1,0 +1,61 @@
+//===- Events.h - The event normal form of a token body ---------*- C++ -*-===//
+#pragma once
+
+#include "ir/Rec/RecOps.h"
+
+namespace tidegate::rec {
+
+/// A token as an ordered list of events on a K x V state. Places count the
+/// `scale` and `add` events before them within the token; what is read at place
+/// `p` is the state after the first `p` of them. Values are of the analysed
+/// body, do not depend on the state, and are per token.
+struct EventProgram {
+  /// S <- decay (.) S; `decay` has the shape [K] or [1].
+  struct Scale {
+    int64_t place;
+    mlir::Value decay;
+  };
+  /// S <- S + key (value + S_r^T reader)^T, where S_r is the state at `readPlace`.
+  /// One of `value` [V] and `reader` [K] may be null.
+  struct Add {
+    int64_t place;
+    mlir::Value key;
+    mlir::Value value, reader;
+    int64_t readPlace;
+  };
+  /// S^T query at a place.
+  struct Read {
+    int64_t place;
+    mlir::Value query;
+  };
+  /// What an op of the body that reads the state gives: `constant` (null for
+  /// zero) plus the sum of these reads.
+  struct ReadResult {
+    mlir::Value result;
+    mlir::Value constant;
+    llvm::SmallVector<unsigned> reads;
+  };
+
+  int64_t keyDim; ///< The dimension of the state that is K; the other is V.
+  int64_t keys, values;
+  llvm::SmallVector<Scale> scales;
+  llvm::SmallVector<Add> adds;
+  llvm::SmallVector<Read> reads;
+  /// Of every op that an output needs.
+  llvm::SmallVector<ReadResult> readResults;
+};
+
+/// Why a body has no event normal form.
+struct Refusal {
+  mlir::Operation *op = nullptr; ///< The term.
+  std::string what;              ///< Continues "... because this".
+  bool isAffine = true;          ///< False: the recurrence is not affine in its state.
+};
+
+/// Reads the body of a token scan with one matrix state. State-free arithmetic
+/// that the normal form needs (products of scalars with keys, sums of readers)
+/// is added to the body, before its terminator. `scan` should be a copy free of
+/// common subexpressions: values are equal if they are one value.
+llvm::FailureOr<EventProgram> readEvents(ScanOp scan, Refusal &refusal);
+
+} // namespace tidegate::rec

@@ -1,0 +1,165 @@
+//===- ExposeStates.cpp - States become arguments and results ---*- C++ -*-===//
+// Implements -rec-expose-states. Functions are rewritten from the callees up:
+// each gets one argument and one result per state of its own scans and of its
+// calls, in program order.
+//===----------------------------------------------------------------------===//
+#include "passes/Rec/Passes.h"
+
+#include "ir/Rec/RecOps.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/SymbolTable.h"
+#include "llvm/ADT/MapVector.h"
+
+namespace tidegate::rec {
+#define GEN_PASS_DEF_RECEXPOSESTATES
+#include "passes/Rec/Passes.h.inc"
+} // namespace tidegate::rec
+
+using namespace mlir;
+using namespace tidegate;
+using namespace tidegate::rec;
+
+/// The attribute that names a state of a function.
+static constexpr StringLiteral kStateAttr = "nn.state";
+
+namespace {
+struct State {
+  std::string path; ///< Unique in its function.
+  Type type;
+  Location loc;
+};
+
+class Exposer {
+public:
+  explicit Exposer(ModuleOp module) : symbols(module) {}
+
+  LogicalResult run(func::FuncOp entry) {
+    if (failed(expose(entry)))
+      return failure();
+    for (auto &[func, states] : exposed)
+      if (func != entry && failed(checkCallers(func)))
+        return failure();
+    return success();
+  }
+
+private:
+  /// Exposes the states of a function and of all that it calls.
+  LogicalResult expose(func::FuncOp func) {
+    if (exposed.count(func))
+      return success();
+    if (!active.insert(func).second)
+      return func.emitOpError("calls itself, so its states cannot be carried");
+    if (func.isExternal())
+      return func.emitOpError("has no body whose states could be carried");
+    SmallVector<Operation *> ops;
+    func.walk([&](Operation *op) {
+      if (isa<ScanOp, func::CallOp>(op))
+        ops.push_back(op);
+    });
+    SmallVector<State> states;
+    llvm::StringMap<unsigned> calls;
+    for (Operation *op : ops) {
+      if (auto scan = dyn_cast<ScanOp>(op)) {
+        exposeScan(func, scan, states);
+        continue;
+      }
+      auto call = cast<func::CallOp>(op);
+      auto callee = symbols.lookup<func::FuncOp>(call.getCallee());
+      if (!callee)
+        return call.emitOpError("calls an unknown function '") << call.getCallee() << "'";
+      if (failed(expose(callee)))
+        return failure();
+      unsigned index = calls[call.getCallee()]++;
+      exposeCall(func, call, exposed[callee], (call.getCallee() + "." + Twine(index) + ".").str(), states);
+    }
+    active.erase(func);
+    exposed[func] = std::move(states);
+    return success();
+  }
+
+  static DictionaryAttr nameOf(const State &state) {
+    Builder builder(state.type.getContext());
+    return builder.getDictionaryAttr(builder.getNamedAttr(kStateAttr, builder.getStringAttr(state.path)));
+  }
+
+  Value addArgument(func::FuncOp func, const State &state) {
+    unsigned index = func.getNumArguments();
+    (void)func.insertArgument(index, state.type, nameOf(state), state.loc); // a function type takes any
+    return func.getArgument(index);
+  }
+
+  void addResult(func::FuncOp func, const State &state, Value final) {
+    (void)func.insertResult(func.getNumResults(), state.type, nameOf(state));
+    Operation *terminator = func.getBody().front().getTerminator();
+    terminator->insertOperands(terminator->getNumOperands(), final);
+  }
+
+  void exposeScan(func::FuncOp func, ScanOp scan, SmallVectorImpl<State> &states) {
+    for (unsigned i = scan.getInits().size(); i < scan.getNumStates(); ++i) {
+      Value final = scan.getFinalStates()[i];
+      State state{"state." + std::to_string(numOwn[func]++), final.getType(), scan.getLoc()};
+      scan.getInitsMutable().append(addArgument(func, state));
+      addResult(func, state, final);
+      states.push_back(state);
+    }
+  }
+
+  void exposeCall(func::FuncOp func, func::CallOp call, ArrayRef<State> inner, const std::string &prefix,
+                  SmallVectorImpl<State> &states) {
+    if (inner.empty())
+      return;
+    SmallVector<Value> operands(call.getOperands());
+    SmallVector<Type> types(call.getResultTypes());
+    SmallVector<State> own;
+    for (const State &state : inner) {
+      own.push_back({prefix + state.path, state.type, call.getLoc()});
+      operands.push_back(addArgument(func, own.back()));
+      types.push_back(state.type);
+    }
+    OpBuilder builder(call);
+    auto carried = func::CallOp::create(builder, call.getLoc(), call.getCallee(), types, operands);
+    carried->setDiscardableAttrs(call->getDiscardableAttrDictionary());
+    unsigned numResults = call.getNumResults();
+    call->replaceAllUsesWith(carried.getResults().take_front(numResults));
+    call.erase();
+    for (auto [state, final] : llvm::zip(own, carried.getResults().drop_front(numResults)))
+      addResult(func, state, final);
+    llvm::append_range(states, own);
+  }
+
+  /// Calls from functions that were not reached would have the old type.
+  LogicalResult checkCallers(func::FuncOp func) {
+    if (exposed[func].empty())
+      return success();
+    auto uses = func.getSymbolUses(func->getParentOfType<ModuleOp>());
+    for (const auto &use : *uses) {
+      auto caller = use.getUser()->getParentOfType<func::FuncOp>();
+      if (exposed.count(caller))
+        continue;
+      auto diag = func.emitOpError("has states to carry, but is also called from outside");
+      diag.attachNote(use.getUser()->getLoc()) << "this call";
+      return diag;
+    }
+    return success();
+  }
+
+  SymbolTable symbols;
+  llvm::MapVector<func::FuncOp, SmallVector<State>> exposed;
+  llvm::DenseMap<Operation *, unsigned> numOwn;
+  llvm::DenseSet<Operation *> active;
+};
+
+struct RecExposeStatesPass : rec::impl::RecExposeStatesBase<RecExposeStatesPass> {
+  using RecExposeStatesBase::RecExposeStatesBase;
+
+  void runOnOperation() override {
+    auto func = getOperation().lookupSymbol<func::FuncOp>(entry);
+    if (!func) {
+      getOperation().emitError("expects a function '") << entry << "', but the module has none";
+      return signalPassFailure();
+    }
+    if (failed(Exposer(getOperation()).run(func)))
+      signalPassFailure();
+  }
+};
+} // namespace

@@ -1,0 +1,47 @@
+//===- Passes.td - Passes over recurrences -----------------*- tablegen -*-===//
+#ifndef TIDEGATE_PASSES_REC
+#define TIDEGATE_PASSES_REC
+
+include "mlir/Pass/PassBase.td"
+
+def RecToChunk : Pass<"rec-to-chunk", "::mlir::ModuleOp"> {
+  let summary = "Token scans that are affine in their state become chunk scans";
+  let description = [{
+    Reads the body of each `rec.scan` with `chunk 1` and one matrix state as
+    events (`scale`, `add`, `read`) and writes the chunk form of that event
+    program. Arithmetic that does not need the state moves out of the scan, to
+    whole `B x T x H` tensors before and after it; the chunk body holds the
+    events alone.
+
+    A body that is not affine in the state is an error at the term that is not.
+    A body that is affine but has no such form (and every scan with several
+    states, with entry states, or that runs backwards) stays as it is; where
+    that may surprise, a warning names the op. Scans that are chunked already
+    are left alone.
+
+    Example: tests/passes/Rec/rec-to-chunk.mlir.
+  }];
+  let options = [Option<"chunk", "chunk", "int64_t", "64", "Tokens of a chunk (at least 2)">];
+  let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
+}
+
+def RecExposeStates : Pass<"rec-expose-states", "::mlir::ModuleOp"> {
+  let summary = "States of scans become arguments and results";
+  let description = [{
+    For decoding with a carried state: every scan that the entry function
+    reaches, and whose states start at zero, takes them from a new argument of
+    its function and returns them as new results. Calls are followed, so that a
+    function called 24 times gives the entry function 24 states of each kind.
+    New arguments and results come last, in the order of the program, and carry
+    `nn.state = "path"`, a name that is unique in the entry function.
+
+    A function that is not reached keeps its form; one that is reached and also
+    called from elsewhere is an error, because its type changes.
+
+    Example: tests/passes/Rec/rec-expose-states.mlir.
+  }];
+  let options = [Option<"entry", "entry", "std::string", "\"model\"", "The function that carries the states">];
+  let dependentDialects = ["::tidegate::rec::RecDialect"];
+}
+
+#endif

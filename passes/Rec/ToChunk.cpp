@@ -1,0 +1,107 @@
+//===- ToChunk.cpp - Token scans become chunk scans -------------*- C++ -*-===//
+// Implements -rec-to-chunk: which scans, what is said about those that stay,
+// and the replacement. Events.cpp reads a body, ChunkForm.cpp writes the scan,
+// Lift.cpp moves the rest of the body out.
+//===----------------------------------------------------------------------===//
+#include "passes/Rec/Arithmetic.h"
+#include "passes/Rec/ChunkForm.h"
+#include "passes/Rec/Passes.h"
+
+#include "mlir/IR/Dominance.h"
+#include "mlir/IR/PatternMatch.h"
+#include "mlir/Transforms/CSE.h"
+
+namespace tidegate::rec {
+#define GEN_PASS_DEF_RECTOCHUNK
+#include "passes/Rec/Passes.h.inc"
+} // namespace tidegate::rec
+
+using namespace mlir;
+using namespace tidegate;
+using namespace tidegate::rec;
+
+/// Why a token scan is not even looked at; empty if it is.
+static std::string whyNotRead(ScanOp scan) {
+  if (scan.getNumStates() != 1)
+    return "it has " + std::to_string(scan.getNumStates()) + " states";
+  auto state = cast<RankedTensorType>(scan.getBodyStates().front().getType());
+  if (state.getRank() != 2)
+    return "its state has " + std::to_string(state.getRank()) + " dimensions, not two";
+  return {};
+}
+
+/// The user's name for the value of an op, quoted, or nothing.
+static std::string nameOf(Operation *op) {
+  auto name = op->getLoc()->findInstanceOf<NameLoc>();
+  return name ? "in '" + name.getName().str() + "', " : std::string();
+}
+
+/// Reports a body without event form; failure if that is the program's fault.
+static LogicalResult report(ScanOp scan, const Refusal &why) {
+  std::string text = nameOf(why.op) + why.what;
+  if (why.isAffine) {
+    auto diag = emitWarning(why.op->getLoc()) << "scan stays in token form: " << text;
+    if (why.op->getLoc() != scan.getLoc())
+      diag.attachNote(scan.getLoc()) << "this scan";
+    return success();
+  }
+  auto diag = emitError(why.op->getLoc()) << "expects a recurrence that is affine in its state, but " << text;
+  diag.attachNote(scan.getLoc()) << "in the body of this scan";
+  return diag;
+}
+
+/// Replaces a token scan by the chunk scan of its events and the rest around it.
+static void replace(ScanOp scan, ScanOp analysed, const EventProgram &program, int64_t chunk) {
+  OpBuilder builder(scan);
+  Lifter lifter(scan, builder);
+  ChunkResults results = buildChunkScan(builder, scan, program, lifter, chunk);
+  for (const auto &read : program.readResults) {
+    Arithmetic a(builder, read.result.getLoc());
+    Value sum = read.constant ? lifter.toTokens(read.constant) : Value();
+    for (unsigned i : read.reads)
+      sum = a.plus(sum, results.reads[i]);
+    lifter.define(read.result, sum);
+  }
+  auto yields = analysed.getBody().front().getTerminator()->getOperands();
+  for (auto [output, inner] : llvm::zip(scan.getOutputs(), yields))
+    output.replaceAllUsesWith(lifter.toTokens(inner));
+  scan.getFinalStates().front().replaceAllUsesWith(results.finalState);
+  scan.erase();
+}
+
+static LogicalResult convert(ScanOp scan, int64_t chunk) {
+  if (scan.getChunk() != 1 || scan.getReverse() || scan.getSaveStates() || scan.getNumStates() == 0)
+    return success();
+  if (std::string why = whyNotRead(scan); !why.empty())
+    return emitWarning(scan.getLoc()) << "scan stays in token form: " << why, success();
+  // Read a copy in which equal expressions are one value.
+  OwningOpRef<ScanOp> copy = cast<ScanOp>(scan->clone());
+  IRRewriter rewriter(scan.getContext());
+  DominanceInfo dominance(*copy);
+  eliminateCommonSubExpressions(rewriter, dominance, *copy);
+  Refusal why;
+  auto program = readEvents(*copy, why);
+  if (failed(program))
+    return report(scan, why);
+  if (!program->scales.empty() || !program->adds.empty() || !program->reads.empty())
+    replace(scan, *copy, *program, chunk);
+  return success();
+}
+
+namespace {
+struct RecToChunkPass : rec::impl::RecToChunkBase<RecToChunkPass> {
+  using RecToChunkBase::RecToChunkBase;
+
+  void runOnOperation() override {
+    if (chunk < 2) {
+      getOperation().emitError("expects chunks of at least 2 tokens, but got ") << chunk;
+      return signalPassFailure();
+    }
+    SmallVector<ScanOp> scans;
+    getOperation().walk([&](ScanOp scan) { scans.push_back(scan); });
+    for (ScanOp scan : scans)
+      if (failed(convert(scan, chunk)))
+        signalPassFailure();
+  }
+};
+} // namespace

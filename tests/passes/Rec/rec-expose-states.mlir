@@ -1,0 +1,83 @@
+// RUN: tidegate-opt %s -split-input-file -rec-expose-states -verify-diagnostics | FileCheck %s
+
+// A layer with two scans, called twice, gives the model four states; a scan that
+// has its own initial state keeps it.
+
+// CHECK-LABEL: func.func private @layer(
+// CHECK-SAME:    %[[X:[^:]*]]: tensor<?x?x2x4xf32>, %[[A:[^:]*]]: tensor<?x2x4xf32> {nn.state = "state.0"}, %[[B:[^:]*]]: tensor<?x2xf32> {nn.state = "state.1"})
+// CHECK-SAME:    -> (tensor<?x?x2x4xf32>, tensor<?x2x4xf32> {nn.state = "state.0"}, tensor<?x2xf32> {nn.state = "state.1"})
+// CHECK:         %[[S:.*]]:2 = rec.scan chunk 1(%[[X]] : {{.*}}) init(%[[A]] : tensor<?x2x4xf32>)
+// CHECK:         %[[T:.*]] = rec.scan chunk 1(%[[X]] : {{.*}}) init(%[[B]] : tensor<?x2xf32>)
+// CHECK:         return %[[S]]#0, %[[S]]#1, %[[T]]
+func.func private @layer(%x: tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32> {
+  %o, %s = rec.scan chunk 1 (%x : tensor<?x?x2x4xf32>) kinds [0] out_kinds [0] states 1 {
+  ^bb0(%xt: tensor<4xf32>, %S: tensor<4xf32>):
+    %n = nn.add %S, %xt : tensor<4xf32>, tensor<4xf32>
+    rec.yield %n, %n : tensor<4xf32>, tensor<4xf32>
+  } -> tensor<?x?x2x4xf32>, tensor<?x2x4xf32>
+  %t = rec.scan chunk 1 (%x : tensor<?x?x2x4xf32>) kinds [0] out_kinds [] states 1 {
+  ^bb0(%xt: tensor<4xf32>, %S: tensor<f32>):
+    %0 = nn.reduce_sum %xt [0] : tensor<4xf32>
+    %1 = nn.reshape %0 : tensor<1xf32> -> tensor<f32>
+    %n = nn.add %S, %1 : tensor<f32>, tensor<f32>
+    rec.yield %n : tensor<f32>
+  } -> tensor<?x2xf32>
+  return %o : tensor<?x?x2x4xf32>
+}
+
+// CHECK-LABEL: func.func @model(
+// CHECK-SAME:    %[[X:[^:]*]]: tensor<?x?x2x4xf32> {nn.weight = "w"}, %[[INIT:[^:]*]]: tensor<?x2x4xf32>,
+// CHECK-SAME:    %[[A0:[^:]*]]: tensor<?x2x4xf32> {nn.state = "layer.0.state.0"}, %[[B0:[^:]*]]: tensor<?x2xf32> {nn.state = "layer.0.state.1"},
+// CHECK-SAME:    %[[A1:[^:]*]]: tensor<?x2x4xf32> {nn.state = "layer.1.state.0"}, %[[B1:[^:]*]]: tensor<?x2xf32> {nn.state = "layer.1.state.1"})
+// CHECK:         %[[L0:.*]]:3 = call @layer(%[[X]], %[[A0]], %[[B0]])
+// CHECK:         %[[L1:.*]]:3 = call @layer(%[[L0]]#0, %[[A1]], %[[B1]])
+// CHECK:         %[[O:.*]]:2 = rec.scan chunk 1(%[[L1]]#0 : tensor<?x?x2x4xf32>) init(%[[INIT]] : tensor<?x2x4xf32>)
+// CHECK:         return %[[O]]#0, %[[L0]]#1, %[[L0]]#2, %[[L1]]#1, %[[L1]]#2
+func.func @model(%x: tensor<?x?x2x4xf32> {nn.weight = "w"}, %init: tensor<?x2x4xf32>) -> tensor<?x?x2x4xf32> {
+  %0 = call @layer(%x) : (tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32>
+  %1 = call @layer(%0) : (tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32>
+  %o, %s = rec.scan chunk 1 (%1 : tensor<?x?x2x4xf32>) init (%init : tensor<?x2x4xf32>) kinds [0] out_kinds [0] states 1 {
+  ^bb0(%xt: tensor<4xf32>, %S: tensor<4xf32>):
+    %n = nn.add %S, %xt : tensor<4xf32>, tensor<4xf32>
+    rec.yield %n, %n : tensor<4xf32>, tensor<4xf32>
+  } -> tensor<?x?x2x4xf32>, tensor<?x2x4xf32>
+  return %o : tensor<?x?x2x4xf32>
+}
+
+// CHECK-LABEL: func.func @not_reached(
+// CHECK-SAME:    %{{[^:]*}}: tensor<?x?x2x4xf32>) -> tensor<?x2x4xf32>
+func.func @not_reached(%x: tensor<?x?x2x4xf32>) -> tensor<?x2x4xf32> {
+  %s = rec.scan chunk 1 (%x : tensor<?x?x2x4xf32>) kinds [0] out_kinds [] states 1 {
+  ^bb0(%xt: tensor<4xf32>, %S: tensor<4xf32>):
+    %n = nn.add %S, %xt : tensor<4xf32>, tensor<4xf32>
+    rec.yield %n : tensor<4xf32>
+  } -> tensor<?x2x4xf32>
+  return %s : tensor<?x2x4xf32>
+}
+
+// -----
+
+// expected-error @below {{has states to carry, but is also called from outside}}
+func.func private @layer(%x: tensor<?x?x2x4xf32>) -> tensor<?x2x4xf32> {
+  %s = rec.scan chunk 1 (%x : tensor<?x?x2x4xf32>) kinds [0] out_kinds [] states 1 {
+  ^bb0(%xt: tensor<4xf32>, %S: tensor<4xf32>):
+    %n = nn.add %S, %xt : tensor<4xf32>, tensor<4xf32>
+    rec.yield %n : tensor<4xf32>
+  } -> tensor<?x2x4xf32>
+  return %s : tensor<?x2x4xf32>
+}
+func.func @model(%x: tensor<?x?x2x4xf32>) -> tensor<?x2x4xf32> {
+  %0 = call @layer(%x) : (tensor<?x?x2x4xf32>) -> tensor<?x2x4xf32>
+  return %0 : tensor<?x2x4xf32>
+}
+func.func @other(%x: tensor<?x?x2x4xf32>) -> tensor<?x2x4xf32> {
+  // expected-note @below {{this call}}
+  %0 = call @layer(%x) : (tensor<?x?x2x4xf32>) -> tensor<?x2x4xf32>
+  return %0 : tensor<?x2x4xf32>
+}
+
+// -----
+
+// expected-error @below {{expects a function 'model', but the module has none}}
+module {
+}
