@@ -2,7 +2,6 @@
 #include "ir/Nn/NnOps.h"
 
 #include "mlir/IR/Builders.h"
-#include "mlir/IR/PatternMatch.h"
 #include "llvm/ADT/SmallBitVector.h"
 
 using namespace mlir;
@@ -144,16 +143,6 @@ LogicalResult ReshapeOp::verify() {
   return success();
 }
 
-OpFoldResult ReshapeOp::fold(FoldAdaptor) {
-  if (getInput().getType() == getType())
-    return getInput();
-  if (auto inner = getInput().getDefiningOp<ReshapeOp>()) {
-    getInputMutable().assign(inner.getInput());
-    return getResult();
-  }
-  return {};
-}
-
 void TransposeOp::build(OpBuilder &builder, OperationState &state, Value input, ArrayRef<int64_t> permutation) {
   auto type = tensorOf(input);
   SmallVector<int64_t> shape;
@@ -174,13 +163,10 @@ LogicalResult TransposeOp::verify() {
       seen.set(d);
   if (!isPermutation) // transpose_c1
     return emitOpError("expects a permutation of ") << rank << " dimensions, but got [" << getPermutation() << "]";
-  for (auto [d, source] : llvm::enumerate(getPermutation())) {
-    if (int64_t(d) < nn::rowRank(from) && source != int64_t(d)) // transpose_c2
-      return emitOpError("row dimension ") << d << " cannot move";
-    if (to.getDimSize(d) != from.getDimSize(source))
+  for (auto [d, source] : llvm::enumerate(getPermutation()))
+    if (to.getDimSize(d) != from.getDimSize(source)) // transpose_c2
       return emitOpError("dimension ") << d << " of the result is " << to.getDimSize(d) << ", but the operand has "
                                        << from.getDimSize(source);
-  }
   return success();
 }
 
@@ -368,19 +354,6 @@ LogicalResult MapOp::verify() {
   for (auto [i, v] : llvm::enumerate(getResults()))
     if (failed(check(v.getType(), getResultRows()[i], yield.getValues()[i].getType(), "result", i)))
       return failure();
-  return success();
-}
-
-//===----------------------------------------------------------------------===//
-// Canonicalization
-//===----------------------------------------------------------------------===//
-
-/// log(exp(x)) => x, so that a decay written as exp(g) is read as g.
-LogicalResult LogOp::canonicalize(LogOp op, PatternRewriter &rewriter) {
-  auto exp = op.getInput().getDefiningOp<ExpOp>();
-  if (!exp)
-    return rewriter.notifyMatchFailure(op, "operand is not an exponential");
-  rewriter.replaceOp(op, exp.getInput());
   return success();
 }
 

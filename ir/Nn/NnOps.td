@@ -18,6 +18,7 @@ def Nn_Dialect : Dialect {
     Whole models, and the bodies of scans and maps. Leading `?` dimensions are
     row dimensions (batch, time); all others are compile-time integers.
   }];
+  let hasCanonicalizer = 1;
 }
 
 class Nn_Op<string mnemonic, list<Trait> traits = []> : Op<Nn_Dialect, mnemonic, traits>;
@@ -58,8 +59,8 @@ class Nn_Unary<string mnemonic, string formula> : Nn_Elementwise<mnemonic> {
   let assemblyFormat = "$input attr-dict `:` type($input)";
 }
 
-def Nn_NegOp : Nn_Unary<"neg", "-x">;
-def Nn_ExpOp : Nn_Unary<"exp", "e^x"> { let hasFolder = 0; }
+def Nn_NegOp : Nn_Unary<"neg", "-x"> { let hasFolder = 1; }
+def Nn_ExpOp : Nn_Unary<"exp", "e^x">;
 def Nn_LogOp : Nn_Unary<"log", "ln x"> { let hasCanonicalizeMethod = 1; }
 def Nn_SqrtOp : Nn_Unary<"sqrt", "x^(1/2)">;
 def Nn_RsqrtOp : Nn_Unary<"rsqrt", "x^(-1/2)">;
@@ -85,10 +86,10 @@ class Nn_Binary<string mnemonic, string formula> : Nn_Elementwise<mnemonic> {
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs)";
 }
 
-def Nn_AddOp : Nn_Binary<"add", "x + y">;
-def Nn_SubOp : Nn_Binary<"sub", "x - y">;
-def Nn_MulOp : Nn_Binary<"mul", "x * y">;
-def Nn_DivOp : Nn_Binary<"div", "x / y">;
+def Nn_AddOp : Nn_Binary<"add", "x + y"> { let hasFolder = 1; }
+def Nn_SubOp : Nn_Binary<"sub", "x - y"> { let hasFolder = 1; }
+def Nn_MulOp : Nn_Binary<"mul", "x * y"> { let hasFolder = 1; }
+def Nn_DivOp : Nn_Binary<"div", "x / y"> { let hasFolder = 1; }
 def Nn_MaximumOp : Nn_Binary<"maximum", "max(x, y)">;
 def Nn_MinimumOp : Nn_Binary<"minimum", "min(x, y)">;
 def Nn_GreaterOp : Nn_Binary<"greater", "1 if x > y, else 0">;
@@ -146,6 +147,7 @@ def Nn_BroadcastLikeOp : Nn_Shaped<"broadcast_like"> {
   let results = (outs Nn_Float:$result);
   let assemblyFormat = "$input `,` $like attr-dict `:` type($input) `,` type($like) `->` type($result)";
   let hasVerifier = 1;
+  let hasFolder = 1;
 }
 
 def Nn_ReshapeOp : Nn_Shaped<"reshape"> {
@@ -172,7 +174,7 @@ def Nn_TransposeOp : Nn_Shaped<"transpose"> {
     dimension `permutation[d]` of the operand.
 
     Constraints: (C1) `permutation` is a permutation of the dimensions;
-    (C2) leading `?` dimensions stay in place.
+    (C2) the sizes of the result follow from it.
 
     Example: `%y = nn.transpose %x [1, 0] : tensor<2x3xf32> -> tensor<3x2xf32>`
   }];
@@ -181,6 +183,7 @@ def Nn_TransposeOp : Nn_Shaped<"transpose"> {
   let assemblyFormat = "$input $permutation attr-dict `:` type($input) `->` type($result)";
   let builders = [OpBuilder<(ins "::mlir::Value":$input, "::llvm::ArrayRef<int64_t>":$permutation)>];
   let hasVerifier = 1;
+  let hasFolder = 1;
 }
 
 def Nn_SliceOp : Nn_Shaped<"slice"> {
@@ -227,6 +230,7 @@ class Nn_Reduce<string mnemonic, string word> : Nn_Shaped<mnemonic, [InferTypeOp
   let results = (outs Nn_Float:$result);
   let assemblyFormat = "$input $dims attr-dict `:` type($input)";
   let hasVerifier = 1;
+  let hasFolder = 1;
   let extraClassDeclaration = [{
     static ::llvm::LogicalResult inferReturnTypes(
         ::mlir::MLIRContext *context, std::optional<::mlir::Location> loc, ::mlir::ValueRange operands,

@@ -3,6 +3,7 @@
 #include "ir/Nn/NnOps.h"
 
 #include "mlir/IR/TypeUtilities.h"
+#include "llvm/ADT/DenseSet.h"
 
 using namespace mlir;
 using namespace tidegate;
@@ -31,4 +32,32 @@ LogicalResult nn::reverse(OpBuilder &builder, ArrayRef<Operation *> ops, Cotange
       cotangents.add(builder, operand, cotangent);
   }
   return success();
+}
+
+FailureOr<SmallVector<Value>> nn::gradients(OpBuilder &builder, Value value, Value seed, ValueRange wrt) {
+  // Ops that depend on `wrt`, then of these the ones that `value` depends on.
+  llvm::DenseSet<Value> active(wrt.begin(), wrt.end()), needed{value};
+  SmallVector<Operation *> dependent, ops;
+  for (Operation &op : *value.getParentBlock())
+    if (llvm::any_of(op.getOperands(), [&](Value v) { return active.contains(v); })) {
+      active.insert(op.result_begin(), op.result_end());
+      dependent.push_back(&op);
+    }
+  for (Operation *op : llvm::reverse(dependent))
+    if (llvm::any_of(op->getResults(), [&](Value v) { return needed.contains(v); })) {
+      needed.insert(op->operand_begin(), op->operand_end());
+      ops.push_back(op);
+    }
+  std::reverse(ops.begin(), ops.end());
+
+  Cotangents cotangents;
+  cotangents.add(builder, value, seed);
+  if (failed(reverse(builder, ops, cotangents)))
+    return failure();
+  SmallVector<Value> found;
+  for (Value v : wrt) {
+    Value cotangent = cotangents.lookup(v);
+    found.push_back(cotangent ? cotangent : zerosLike(builder, v.getLoc(), v));
+  }
+  return found;
 }

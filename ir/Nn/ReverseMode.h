@@ -24,4 +24,12 @@ private:
 /// seeded by the caller. Errors: an op that is reached and has no adjoint.
 llvm::LogicalResult reverse(mlir::OpBuilder &builder, llvm::ArrayRef<mlir::Operation *> ops, Cotangents &cotangents);
 
+/// The cotangents of `wrt` for the cotangent `seed` of `value`, appended at the
+/// builder's position; zeros where `value` does not depend on one. Looks at the
+/// block of `value` only, so it serves a function as well as the body of a scan,
+/// and what it appends can be differentiated again.
+/// Errors: as reverse.
+llvm::FailureOr<llvm::SmallVector<mlir::Value>> gradients(mlir::OpBuilder &builder, mlir::Value value,
+                                                          mlir::Value seed, mlir::ValueRange wrt);
+
 } // namespace tidegate::nn
