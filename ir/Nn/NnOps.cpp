@@ -309,7 +309,11 @@ LogicalResult PickOp::verify() {
 }
 
 LogicalResult PlaceOp::verify() {
-  return verifyIdsAnd(*this, getIds().getType(), getInput().getType(), 1); // place_c1
+  auto ids = getIds().getType(), type = getType();
+  if (type.getRank() != ids.getRank() + 1 || type.getShape().drop_back() != ids.getShape()) // place_c2
+    return emitOpError("expects a result with the shape of the ids ")
+           << ids << " and one more dimension, but got " << type;
+  return verifyIdsAnd(*this, ids, getInput().getType(), 1); // place_c1
 }
 
 LogicalResult IsIndexOp::verify() { return verifyIdsAnd(*this, getIds().getType(), getType(), 1); } // is_index_c1

@@ -349,7 +349,8 @@ def Nn_PlaceOp : Nn_Indexed<"place"> {
     The adjoint of `nn.pick`: `y[..., n] = x[..., 0]` where `n = ids[...]`,
     else 0.
 
-    Constraints: (C1) `input` has the shape of `ids` and a last dimension of 1.
+    Constraints: (C1) `input` has the shape of `ids` and a last dimension of 1;
+    (C2) the result has the shape of `ids` and one more dimension.
 
     Example: `%y = nn.place %x, %ids : tensor<?x?x1xf32>, tensor<?x?xi32> -> tensor<?x?x8xf32>`
   }];

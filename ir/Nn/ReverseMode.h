@@ -29,7 +29,7 @@ llvm::LogicalResult reverse(mlir::OpBuilder &builder, llvm::ArrayRef<mlir::Opera
 /// block of `value` only, so it serves a function as well as the body of a scan,
 /// and what it appends can be differentiated again.
 /// Errors: as reverse.
-llvm::FailureOr<llvm::SmallVector<mlir::Value>> gradients(mlir::OpBuilder &builder, mlir::Value value,
-                                                          mlir::Value seed, mlir::ValueRange wrt);
+llvm::FailureOr<llvm::SmallVector<mlir::Value>> gradients(mlir::OpBuilder &builder, mlir::Value value, mlir::Value seed,
+                                                          mlir::ValueRange wrt);
 
 } // namespace tidegate::nn

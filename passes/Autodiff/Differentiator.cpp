@@ -193,9 +193,7 @@ std::optional<GradFunctions> Differentiator::find(func::FuncOp f) {
   auto gradient = backward ? backward->getAttrOfType<DictionaryAttr>(kGradient) : DictionaryAttr();
   if (!forward || !gradient)
     return std::nullopt;
-  auto list = [&](StringRef name) {
-    return llvm::to_vector(cast<DenseI64ArrayAttr>(gradient.get(name)).asArrayRef());
-  };
+  auto list = [&](StringRef name) { return llvm::to_vector(cast<DenseI64ArrayAttr>(gradient.get(name)).asArrayRef()); };
   return GradFunctions{forward, backward, list("arguments"), list("results"), int64_t(f.getNumResults())};
 }
 
@@ -259,8 +257,8 @@ FailureOr<GradFunctions> Differentiator::build(func::FuncOp f, ActivationPolicy 
   SmallVector<Type> inputs(f.getArgumentTypes()), outputs;
   llvm::copy_if(f.getResultTypes(), std::back_inserter(inputs), isFloat);
   llvm::copy_if(f.getArgumentTypes(), std::back_inserter(outputs), isFloat);
-  pair.backward = func::FuncOp::create(builder, f.getLoc(), (f.getName() + ".bwd").str(),
-                                       builder.getFunctionType(inputs, outputs));
+  pair.backward =
+      func::FuncOp::create(builder, f.getLoc(), (f.getName() + ".bwd").str(), builder.getFunctionType(inputs, outputs));
   pair.backward.setPrivate();
   Block *body = pair.backward.addEntryBlock();
   builder.setInsertionPointToStart(body);
@@ -370,8 +368,8 @@ void Differentiator::reverseCall(OpBuilder &builder, func::CallOp call, const Gr
     saved = func::CallOp::create(builder, call.getLoc(), forward, call.getOperands()).getResults();
   }
   func::FuncOp backward = grad.backward;
-  auto adjoint = func::CallOp::create(builder, call.getLoc(), backward,
-                                      grad.backwardOperands(call.getOperands(), saved, given));
+  auto adjoint =
+      func::CallOp::create(builder, call.getLoc(), backward, grad.backwardOperands(call.getOperands(), saved, given));
   unsigned next = 0;
   for (Value operand : call.getOperands())
     if (isFloat(operand.getType()))

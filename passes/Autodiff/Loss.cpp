@@ -55,12 +55,9 @@ FailureOr<LossBuilder> LossBuilder::of(func::FuncOp model) {
       return model.emitOpError("expects only weights behind the ids, but got ") << type;
   auto logits = cast<RankedTensorType>(model.getResultTypes()[0]);
   OpBuilder builder(model->getContext());
-  return LossBuilder{model,
-                     builder,
-                     model.getLoc(),
-                     cast<RankedTensorType>(model.getArgumentTypes()[0]),
-                     logits,
-                     RankedTensorType::get({}, logits.getElementType())};
+  return LossBuilder{model,          builder,
+                     model.getLoc(), cast<RankedTensorType>(model.getArgumentTypes()[0]),
+                     logits,         RankedTensorType::get({}, logits.getElementType())};
 }
 
 func::FuncOp LossBuilder::function(StringRef name, FunctionType type) {

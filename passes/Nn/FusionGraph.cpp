@@ -96,6 +96,11 @@ static FailureOr<RowSpace> rowSpace(Operation *op) {
     return reductionSpace(op, reduce.getInput(), reduce.getDims(), /*isSum=*/false);
   if (isa<ElementwiseOpInterface, BroadcastLikeOp>(op))
     return broadcastSpace(op);
+  if (auto transpose = dyn_cast<TransposeOp>(op))
+    for (int64_t d = 0; d < rowRank(transpose.getInput().getType()); ++d)
+      if (transpose.getPermutation()[d] != d)
+        return op->emitOpError("expects row dimensions to stay in place, but the permutation is [")
+               << transpose.getPermutation() << "]";
   // Shapes and indices: the verifiers hold all rows equal.
   return RowSpace{unsigned(rowRank(typeOf(op->getOperand(0)))), false};
 }

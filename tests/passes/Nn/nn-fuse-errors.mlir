@@ -21,3 +21,11 @@ func.func @mixed_row_spaces(%x: tensor<?x?x8xf32>, %b: tensor<?x1x8xf32>) -> ten
   %s = nn.add %x, %b : tensor<?x?x8xf32>, tensor<?x1x8xf32>
   return %s : tensor<?x?x8xf32>
 }
+
+// -----
+
+func.func @transposed_rows(%x: tensor<?x?x8xf32>) -> tensor<?x?x8xf32> {
+  // expected-error @below {{expects row dimensions to stay in place, but the permutation is [1, 0, 2]}}
+  %s = nn.transpose %x [1, 0, 2] : tensor<?x?x8xf32> -> tensor<?x?x8xf32>
+  return %s : tensor<?x?x8xf32>
+}

@@ -110,8 +110,8 @@ void test::expectSlope(const Function &value, const Tensors &arguments, const Te
     double far = (at(direction, 2 * h) - at(direction, -2 * h)) / (4 * h);
     double want = (4 * near - far) / 3, got = inner(direction, gradients);
     double scale = std::max({std::abs(want), std::abs(got), 1e-2});
-    EXPECT_NEAR(got, want, 1e-6 * scale)
-        << (k < floats.size() ? "argument " + std::to_string(floats[k]) : std::string("all arguments"));
+    EXPECT_NEAR(got, want, 1e-6 * scale) << (k < floats.size() ? "argument " + std::to_string(floats[k])
+                                                               : std::string("all arguments"));
   }
 }
 

@@ -17,8 +17,9 @@ class UnaryGradientTest : public testing::TestWithParam<UnaryCase> {};
 
 TEST_P(UnaryGradientTest, BothOrders) {
   std::string type = "tensor<?x?x$Kxf64>";
-  expectGradient(function("%x: " + type + GetParam().domain, type, std::string("nn.") + GetParam().name + " %x : " + type),
-                 /*order=*/2);
+  expectGradient(
+      function("%x: " + type + GetParam().domain, type, std::string("nn.") + GetParam().name + " %x : " + type),
+      /*order=*/2);
 }
 
 static const char *const kPositive = " {test.range = [0.4, 2.0]}";
@@ -28,8 +29,8 @@ INSTANTIATE_TEST_SUITE_P(Nn, UnaryGradientTest,
                          testing::Values(UnaryCase{"neg", kAny}, UnaryCase{"exp", kAny}, UnaryCase{"log", kPositive},
                                          UnaryCase{"sqrt", kPositive}, UnaryCase{"rsqrt", kPositive},
                                          UnaryCase{"abs", kNotZero}, UnaryCase{"sigmoid", kAny},
-                                         UnaryCase{"softplus", kAny}, UnaryCase{"tanh", kAny},
-                                         UnaryCase{"sin", kAny}, UnaryCase{"cos", kAny}, UnaryCase{"is_finite", kAny}),
+                                         UnaryCase{"softplus", kAny}, UnaryCase{"tanh", kAny}, UnaryCase{"sin", kAny},
+                                         UnaryCase{"cos", kAny}, UnaryCase{"is_finite", kAny}),
                          [](const auto &info) { return info.param.name; });
 
 class BinaryGradientTest : public testing::TestWithParam<const char *> {};
@@ -42,9 +43,11 @@ TEST_P(BinaryGradientTest, BothOrdersUnderBroadcasting) {
   auto check = [&](const std::string &lhs, const std::string &rhs, const std::string &result) {
     SCOPED_TRACE(lhs + ", " + rhs);
     expectGradient(function("%x: " + lhs + xDomain + ", %y: " + rhs + yDomain, result,
-                            "nn." + op + " %x, %y : " + lhs + ", " + rhs), 2);
+                            "nn." + op + " %x, %y : " + lhs + ", " + rhs),
+                   2);
   };
-  for (std::string y : {"tensor<?x?x$Kxf64>", "tensor<$Kxf64>", "tensor<f64>", "tensor<?x?x1xf64>", "tensor<1x1x$Kxf64>"}) {
+  for (std::string y :
+       {"tensor<?x?x$Kxf64>", "tensor<$Kxf64>", "tensor<f64>", "tensor<?x?x1xf64>", "tensor<1x1x$Kxf64>"}) {
     check(x, y, x);
     check(y, x, x);
   }
@@ -85,7 +88,8 @@ TEST(NnGradientTest, Select) {
     %sx = nn.sin %x : tensor<?x?x$Kxf64>
     %z = nn.select %g, %sx, %y : tensor<?x?x$Kxf64>, tensor<?x?x$Kxf64>, tensor<$Kxf64>
     return %z : tensor<?x?x$Kxf64>
-  })", 2);
+  })",
+                 2);
 }
 
 TEST(NnGradientTest, SelectKeepsTheOtherBranchOutOfTheGradient) {
@@ -117,7 +121,8 @@ TEST(NnGradientTest, ShapesAndSums) {
     SCOPED_TRACE(op);
     // Squared first, so that the second order is not zero.
     expectGradient("func.func @f(%x: " + from + ") -> " + to + " {\n  %s = nn.mul %x, %x : " + from + ", " + from +
-                   "\n  %y = " + op + "\n  return %y : " + to + "\n}\n", 2);
+                       "\n  %y = " + op + "\n  return %y : " + to + "\n}\n",
+                   2);
   };
   std::string x = "tensor<?x?x6x$Kxf64>";
   check(x, "tensor<?x?x2x3x$Kxf64>", "nn.reshape %s : " + x + " -> tensor<?x?x2x3x$Kxf64>");
@@ -131,15 +136,18 @@ TEST(NnGradientTest, ShapesAndSums) {
 
 TEST(NnGradientTest, BroadcastLike) {
   for (std::string from : {"tensor<f64>", "tensor<$Kxf64>", "tensor<?x?x1xf64>"})
-    expectGradient("func.func @f(%x: " + from + ", %l: tensor<?x?x$Kxf64>) -> tensor<?x?x$Kxf64> {\n  %s = nn.sin %x : " +
-                   from + "\n  %y = nn.broadcast_like %s, %l : " + from +
-                   ", tensor<?x?x$Kxf64> -> tensor<?x?x$Kxf64>\n  return %y : tensor<?x?x$Kxf64>\n}\n", 2);
+    expectGradient("func.func @f(%x: " + from +
+                       ", %l: tensor<?x?x$Kxf64>) -> tensor<?x?x$Kxf64> {\n  %s = nn.sin %x : " + from +
+                       "\n  %y = nn.broadcast_like %s, %l : " + from +
+                       ", tensor<?x?x$Kxf64> -> tensor<?x?x$Kxf64>\n  return %y : tensor<?x?x$Kxf64>\n}\n",
+                   2);
 }
 
 TEST(NnGradientTest, ReduceMax) {
   for (auto [dims, to] : {std::pair("[2]", "tensor<?x?x1xf64>"), std::pair("[0, 1, 2]", "tensor<1x1x1xf64>")})
     expectGradient(function("%x: tensor<?x?x$Kxf64> {test.apart = 0.0}", to,
-                            std::string("nn.reduce_max %x ") + dims + " : tensor<?x?x$Kxf64>"), 2);
+                            std::string("nn.reduce_max %x ") + dims + " : tensor<?x?x$Kxf64>"),
+                   2);
 }
 
 TEST(NnGradientTest, Dot) {
@@ -165,13 +173,15 @@ TEST(NnGradientTest, Dot) {
     SCOPED_TRACE(c.dims);
     std::string lhs = c.lhs, rhs = c.rhs;
     expectGradient(function("%x: " + lhs + ", %y: " + rhs, c.result,
-                            std::string("nn.dot %x, %y ") + c.dims + " : " + lhs + ", " + rhs), 2);
+                            std::string("nn.dot %x, %y ") + c.dims + " : " + lhs + ", " + rhs),
+                   2);
   }
 }
 
 TEST(NnGradientTest, DotOfAValueWithItself) {
   expectGradient(function("%x: tensor<$Kx$Kxf64>", "tensor<$Kx$Kxf64>",
-                          "nn.dot %x, %x contract [1] x [0] : tensor<$Kx$Kxf64>, tensor<$Kx$Kxf64>"), 2);
+                          "nn.dot %x, %x contract [1] x [0] : tensor<$Kx$Kxf64>, tensor<$Kx$Kxf64>"),
+                 2);
 }
 
 TEST(NnGradientTest, Indices) {
@@ -180,7 +190,8 @@ TEST(NnGradientTest, Indices) {
   auto check = [&](const std::string &from, const std::string &to, const std::string &op) {
     SCOPED_TRACE(op);
     expectGradient("func.func @f(%x: " + from + ", " + ids + ") -> " + to + " {\n" + square(from) + "  %y = nn." + op +
-                   " %s, %ids : " + from + ", tensor<?x?xi32> -> " + to + "\n  return %y : " + to + "\n}\n", 2);
+                       " %s, %ids : " + from + ", tensor<?x?xi32> -> " + to + "\n  return %y : " + to + "\n}\n",
+                   2);
   };
   check("tensor<5x$Kxf64>", "tensor<?x?x$Kxf64>", "lookup");
   check("tensor<?x?x$Kxf64>", "tensor<5x$Kxf64>", "lookup_grad");

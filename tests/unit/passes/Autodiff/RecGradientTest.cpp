@@ -8,9 +8,11 @@ TEST(RecGradientTest, Cumsum) {
     SCOPED_TRACE(flags);
     expectGradient(R"(func.func @f(%x: tensor<5x$Kxf64>) -> tensor<5x$Kxf64> {
       %s = nn.mul %x, %x : tensor<5x$Kxf64>, tensor<5x$Kxf64>
-      %y = rec.cumsum %s)" + flags + R"( : tensor<5x$Kxf64>
+      %y = rec.cumsum %s)" +
+                       flags + R"( : tensor<5x$Kxf64>
       return %y : tensor<5x$Kxf64>
-    })", 2);
+    })",
+                   2);
   }
 }
 
@@ -45,8 +47,10 @@ protected:
 TEST_P(DecayGradientTest, Scores) {
   std::string q = "tensor<" + rows() + "x3xf64>", k = "tensor<" + cols() + "x3xf64>";
   std::string p = "tensor<" + rows() + "x" + cols() + "xf64>";
-  expectGradient("func.func @f(%q: " + q + ", %k: " + k + gateArguments() + ") -> " + p + " {\n  %p = rec.decay_scores %q, %k" +
-                 gates() + at() + " : (" + q + ", " + k + gateTypes() + ") -> " + p + "\n  return %p : " + p + "\n}\n", 2);
+  expectGradient("func.func @f(%q: " + q + ", %k: " + k + gateArguments() + ") -> " + p +
+                     " {\n  %p = rec.decay_scores %q, %k" + gates() + at() + " : (" + q + ", " + k + gateTypes() +
+                     ") -> " + p + "\n  return %p : " + p + "\n}\n",
+                 2);
 }
 
 TEST_P(DecayGradientTest, Mixes) {
@@ -55,25 +59,29 @@ TEST_P(DecayGradientTest, Mixes) {
     SCOPED_TRACE(transposed ? "transposed" : "plain");
     std::string x = "tensor<" + (transposed ? rows() : cols()) + "x3xf64>";
     std::string y = "tensor<" + (transposed ? cols() : rows()) + "x3xf64>";
-    expectGradient("func.func @f(%p: " + p + ", %x: " + x + gateArguments() + ") -> " + y + " {\n  %y = rec.decay_mix " +
-                   (transposed ? "transposed " : "") + "%p, %x" + gates() + at() + " : (" + p + ", " + x + gateTypes() +
-                   ") -> " + y + "\n  return %y : " + y + "\n}\n", 2);
+    expectGradient("func.func @f(%p: " + p + ", %x: " + x + gateArguments() + ") -> " + y +
+                       " {\n  %y = rec.decay_mix " + (transposed ? "transposed " : "") + "%p, %x" + gates() + at() +
+                       " : (" + p + ", " + x + gateTypes() + ") -> " + y + "\n  return %y : " + y + "\n}\n",
+                   2);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Rec, DecayGradientTest,
-    testing::Values(DecayCase{"without_gates", "", {1}, {0}}, DecayCase{"strict_without_gates", "", {0}, {0}},
-                    DecayCase{"per_channel", "3", {1}, {0}}, DecayCase{"scalar", "1", {1}, {0}},
-                    DecayCase{"strict_per_channel", "3", {0}, {0}}, DecayCase{"two_adds", "3", {3}, {0, 2}},
-                    DecayCase{"two_reads_two_adds", "1", {1, 3}, {0, 2}}),
-    [](const auto &info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Rec, DecayGradientTest,
+                         testing::Values(DecayCase{"without_gates", "", {1}, {0}},
+                                         DecayCase{"strict_without_gates", "", {0}, {0}},
+                                         DecayCase{"per_channel", "3", {1}, {0}}, DecayCase{"scalar", "1", {1}, {0}},
+                                         DecayCase{"strict_per_channel", "3", {0}, {0}},
+                                         DecayCase{"two_adds", "3", {3}, {0, 2}},
+                                         DecayCase{"two_reads_two_adds", "1", {1, 3}, {0, 2}}),
+                         [](const auto &info) { return info.param.name; });
 
 TEST(RecGradientTest, SolveUnitLower) {
   for (std::string flag : {"", "transposed "})
-    expectGradient("func.func @f(%m: tensor<5x5xf64>, %y: tensor<5x$Vxf64>) -> tensor<5x$Vxf64> {\n  %n = rec.solve_unit_lower " +
-                   flag + "%m, %y : tensor<5x5xf64>, tensor<5x$Vxf64> -> tensor<5x$Vxf64>\n  return %n : tensor<5x$Vxf64>\n}\n",
-                   2);
+    expectGradient(
+        "func.func @f(%m: tensor<5x5xf64>, %y: tensor<5x$Vxf64>) -> tensor<5x$Vxf64> {\n  %n = rec.solve_unit_lower " +
+            flag +
+            "%m, %y : tensor<5x5xf64>, tensor<5x$Vxf64> -> tensor<5x$Vxf64>\n  return %n : tensor<5x$Vxf64>\n}\n",
+        2);
 }
 
 TEST(RecGradientTest, StrictlyLower) {
@@ -81,5 +89,6 @@ TEST(RecGradientTest, StrictlyLower) {
     %s = nn.mul %x, %x : tensor<4x$Kxf64>, tensor<4x$Kxf64>
     %y = rec.strictly_lower %s : tensor<4x$Kxf64>
     return %y : tensor<4x$Kxf64>
-  })", 2);
+  })",
+                 2);
 }

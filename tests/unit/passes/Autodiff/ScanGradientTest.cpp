@@ -13,8 +13,10 @@ using namespace tidegate::test;
 static std::string tokenGla(const std::string &flags, const std::string &more, const std::string &returned,
                             const std::string &types) {
   return R"(func.func @f(%a: tensor<?x?x2x3xf64> {test.range = [0.3, 1.0]}, %k: tensor<?x?x2x3xf64>,
-      %v: tensor<?x?x2x$Vxf64>, %q: tensor<?x?x2x3xf64>, %s0: tensor<?x2x3x$Vxf64>) -> ()" + types + R"() {
-    %o, %s)" + more + " = rec.scan " + flags + R"( chunk 1 (%a, %k, %v, %q :
+      %v: tensor<?x?x2x$Vxf64>, %q: tensor<?x?x2x3xf64>, %s0: tensor<?x2x3x$Vxf64>) -> ()" +
+         types + R"() {
+    %o, %s)" +
+         more + " = rec.scan " + flags + R"( chunk 1 (%a, %k, %v, %q :
         tensor<?x?x2x3xf64>, tensor<?x?x2x3xf64>, tensor<?x?x2x$Vxf64>, tensor<?x?x2x3xf64>)
         init (%s0 : tensor<?x2x3x$Vxf64>) kinds [0, 0, 0, 0] out_kinds [0] states 1 {
     ^bb0(%at: tensor<3xf64>, %kt: tensor<3xf64>, %vt: tensor<$Vxf64>, %qt: tensor<3xf64>, %S: tensor<3x$Vxf64>):
@@ -24,8 +26,8 @@ static std::string tokenGla(const std::string &flags, const std::string &more, c
       %next = nn.add %decayed, %kv : tensor<3x$Vxf64>, tensor<3x$Vxf64>
       %ot = nn.dot %qt, %next contract [0] x [0] : tensor<3xf64>, tensor<3x$Vxf64>
       rec.yield %ot, %next : tensor<$Vxf64>, tensor<3x$Vxf64>
-    } -> tensor<?x?x2x$Vxf64>, tensor<?x2x3x$Vxf64>)" + (more.empty() ? "" : ", tensor<?x?x2x3x$Vxf64>") +
-         "\n    return " + returned + " : " + types + "\n  }\n";
+    } -> tensor<?x?x2x$Vxf64>, tensor<?x2x3x$Vxf64>)" +
+         (more.empty() ? "" : ", tensor<?x?x2x3x$Vxf64>") + "\n    return " + returned + " : " + types + "\n  }\n";
 }
 
 static const std::string kOut = "tensor<?x?x2x$Vxf64>", kState = "tensor<?x2x3x$Vxf64>",
@@ -44,9 +46,7 @@ TEST(ScanGradientTest, EntryStatesAreDifferentiable) {
   expectGradient(tokenGla("reverse save_states", ", %e", "%o, %s, %e", kOut + ", " + kState + ", " + kEntries), 2);
 }
 
-TEST(ScanGradientTest, ThirdOrder) {
-  expectGradient(tokenGla("", "", "%o", kOut), 3, /*seeds=*/1);
-}
+TEST(ScanGradientTest, ThirdOrder) { expectGradient(tokenGla("", "", "%o", kOut), 3, /*seeds=*/1); }
 
 TEST(ScanGradientTest, SeveralStatesOnlyTheFirstWithAnInit) {
   // A normaliser and a state that reads it, nonlinear in both; sigmoid keeps values tame.
@@ -64,10 +64,11 @@ TEST(ScanGradientTest, SeveralStatesOnlyTheFirstWithAnInit) {
     } -> tensor<?x?x2x3xf64>, tensor<?x2x3xf64>, tensor<?x2x3xf64>)";
   const std::string arguments = "%k: tensor<?x?x2x3xf64>, %v: tensor<?x?x2x3xf64>, %s0: tensor<?x2x3xf64>";
   expectGradient("func.func @f(" + arguments + ") -> (tensor<?x?x2x3xf64>, tensor<?x2x3xf64>, tensor<?x2x3xf64>) {" +
-                 scan + "\n return %o, %s, %n : tensor<?x?x2x3xf64>, tensor<?x2x3xf64>, tensor<?x2x3xf64> }", 2);
+                     scan + "\n return %o, %s, %n : tensor<?x?x2x3xf64>, tensor<?x2x3xf64>, tensor<?x2x3xf64> }",
+                 2);
   // Only the last state has a cotangent.
-  expectGradient("func.func @f(" + arguments + ") -> tensor<?x2x3xf64> {" + scan +
-                 "\n return %n : tensor<?x2x3xf64> }", 2);
+  expectGradient("func.func @f(" + arguments + ") -> tensor<?x2x3xf64> {" + scan + "\n return %n : tensor<?x2x3xf64> }",
+                 2);
 }
 
 TEST(ScanGradientTest, StepHeadAndSharedOperandsInChunkForm) {
@@ -88,7 +89,8 @@ TEST(ScanGradientTest, StepHeadAndSharedOperandsInChunkForm) {
       rec.yield %o, %u, %s : tensor<4x3xf64>, tensor<3xf64>, tensor<3xf64>
     } -> tensor<?x?x2x3xf64>, tensor<?x?x2x3xf64>, tensor<?x2x3xf64>
     return %o, %e, %s : tensor<?x?x2x3xf64>, tensor<?x?x2x3xf64>, tensor<?x2x3xf64>
-  })", 2, 6);
+  })",
+                 2, 6);
 }
 
 TEST(ScanGradientTest, ChunkFormOfGatedLinearAttention) {
@@ -97,7 +99,8 @@ TEST(ScanGradientTest, ChunkFormOfGatedLinearAttention) {
     expectGradient(R"(func.func @f(%g: tensor<?x?x2x3xf64> {test.range = [-1.0, 0.0]}, %k: tensor<?x?x2x3xf64>,
         %v: tensor<?x?x2x$Vxf64>, %q: tensor<?x?x2x3xf64>, %s0: tensor<?x2x3x$Vxf64>) ->
         (tensor<?x?x2x$Vxf64>, tensor<?x2x3x$Vxf64>) {
-      %o, %s = rec.scan )" + reverse + R"(chunk 4 (%g, %k, %v, %q :
+      %o, %s = rec.scan )" +
+                       reverse + R"(chunk 4 (%g, %k, %v, %q :
           tensor<?x?x2x3xf64>, tensor<?x?x2x3xf64>, tensor<?x?x2x$Vxf64>, tensor<?x?x2x3xf64>)
           init (%s0 : tensor<?x2x3x$Vxf64>) kinds [0, 0, 0, 0] out_kinds [0] states 1 {
       ^bb0(%gc: tensor<4x3xf64>, %kc: tensor<4x3xf64>, %vc: tensor<4x$Vxf64>, %qc: tensor<4x3xf64>, %S: tensor<3x$Vxf64>):
@@ -121,7 +124,8 @@ TEST(ScanGradientTest, ChunkFormOfGatedLinearAttention) {
         rec.yield %o, %next : tensor<4x$Vxf64>, tensor<3x$Vxf64>
       } -> tensor<?x?x2x$Vxf64>, tensor<?x2x3x$Vxf64>
       return %o, %s : tensor<?x?x2x$Vxf64>, tensor<?x2x3x$Vxf64>
-    })", 2, 4);
+    })",
+                   2, 4);
 }
 
 TEST(ScanGradientTest, WithoutStates) {
@@ -133,7 +137,8 @@ TEST(ScanGradientTest, WithoutStates) {
       rec.yield %o : tensor<2x3xf64>
     } -> tensor<?x?x2x3xf64>
     return %o : tensor<?x?x2x3xf64>
-  })", 2);
+  })",
+                 2);
 }
 
 TEST(ScanGradientTest, GradientTakenInsideABody) {

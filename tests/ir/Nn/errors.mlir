@@ -1,0 +1,319 @@
+// RUN: tidegate-opt %s -split-input-file -verify-diagnostics
+
+func.func @unary_c1(%x: tensor<8xf32>) {
+  // expected-error @below {{failed to infer returned types}}
+  // expected-error @below {{inferred type(s) 'tensor<8xf32>' are incompatible with return type(s) of operation 'tensor<4xf32>'}}
+  %0 = "nn.neg"(%x) : (tensor<8xf32>) -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @binary_c1(%x: tensor<?x?x8xf32>, %w: tensor<4xf32>) {
+  // expected-error @below {{expects shapes that agree when aligned at the end, but got tensor<?x?x8xf32> and tensor<4xf32>}}
+  %0 = nn.add %x, %w : tensor<?x?x8xf32>, tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @binary_c1_run_time_and_fixed_size(%x: tensor<?x8xf32>, %w: tensor<3x8xf32>) {
+  // expected-error @below {{expects shapes that agree when aligned at the end, but got tensor<?x8xf32> and tensor<3x8xf32>}}
+  %0 = nn.mul %x, %w : tensor<?x8xf32>, tensor<3x8xf32>
+  return
+}
+
+// -----
+
+func.func @binary_c2(%x: tensor<8xf32>, %w: tensor<8xf64>) {
+  // expected-error @below {{expects operands of one element type, but got 'f32' and 'f64'}}
+  %0 = nn.add %x, %w : tensor<8xf32>, tensor<8xf64>
+  return
+}
+
+// -----
+
+func.func @select_c1(%c: tensor<2xf32>, %x: tensor<8xf32>) {
+  // expected-error @below {{expects shapes that agree when aligned at the end, but got tensor<2xf32> and tensor<8xf32>}}
+  %0 = nn.select %c, %x, %x : tensor<2xf32>, tensor<8xf32>, tensor<8xf32>
+  return
+}
+
+// -----
+
+func.func @constant_c1() {
+  // expected-error @below {{expects a static result shape, but got 'tensor<?x2xf32>'}}
+  %0 = nn.constant 1.0 : tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @broadcast_like_c1(%x: tensor<3xf32>, %l: tensor<?x8xf32>) {
+  // expected-error @below {{operand of type 'tensor<3xf32>' does not broadcast to 'tensor<?x8xf32>'}}
+  %0 = nn.broadcast_like %x, %l : tensor<3xf32>, tensor<?x8xf32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @broadcast_like_c1_result(%x: tensor<8xf32>, %l: tensor<?x8xf32>) {
+  // expected-error @below {{expects a result with the shape of 'tensor<?x8xf32>', but got 'tensor<4x8xf32>'}}
+  %0 = nn.broadcast_like %x, %l : tensor<8xf32>, tensor<?x8xf32> -> tensor<4x8xf32>
+  return
+}
+
+// -----
+
+func.func @reshape_c1(%x: tensor<?x?x8xf32>) {
+  // expected-error @below {{expects the same leading ? dimensions and no other, but got 'tensor<?x?x8xf32>' and 'tensor<?x8xf32>'}}
+  %0 = nn.reshape %x : tensor<?x?x8xf32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @reshape_c2(%x: tensor<?x8xf32>) {
+  // expected-error @below {{cannot regroup 8 elements as 9}}
+  %0 = nn.reshape %x : tensor<?x8xf32> -> tensor<?x3x3xf32>
+  return
+}
+
+// -----
+
+func.func @transpose_c1(%x: tensor<2x3xf32>) {
+  // expected-error @below {{expects a permutation of 2 dimensions, but got [0, 0]}}
+  %0 = nn.transpose %x [0, 0] : tensor<2x3xf32> -> tensor<2x2xf32>
+  return
+}
+
+// -----
+
+func.func @transpose_c2(%x: tensor<2x3xf32>) {
+  // expected-error @below {{dimension 0 of the result is 2, but the operand has 3}}
+  %0 = nn.transpose %x [1, 0] : tensor<2x3xf32> -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @slice_c1(%x: tensor<?x4xf32>) {
+  // expected-error @below {{expects a static dimension of both types, but got 0}}
+  %0 = nn.slice %x dim 0 from 0 step 1 : tensor<?x4xf32> -> tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @slice_c1_other_dimension(%x: tensor<8x4xf32>) {
+  // expected-error @below {{only dimension 0 may change, but dimension 1 does}}
+  %0 = nn.slice %x dim 0 from 0 step 1 : tensor<8x4xf32> -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @slice_c2(%x: tensor<8x4xf32>) {
+  // expected-error @below {{range of 3 from 4 step 2 does not lie in 0..7}}
+  %0 = nn.slice %x dim 0 from 4 step 2 : tensor<8x4xf32> -> tensor<3x4xf32>
+  return
+}
+
+// -----
+
+func.func @pad_c1(%x: tensor<2x4xf32>) {
+  // expected-error @below {{expects a static dimension of both types, but got 2}}
+  %0 = nn.pad %x dim 2 from 0 step 1 : tensor<2x4xf32> -> tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @pad_c2(%x: tensor<3x4xf32>) {
+  // expected-error @below {{range of 3 from 2 step 1 does not lie in 0..3}}
+  %0 = nn.pad %x dim 0 from 2 step 1 : tensor<3x4xf32> -> tensor<4x4xf32>
+  return
+}
+
+// -----
+
+func.func @reduce_c1(%x: tensor<2x3xf32>) {
+  // expected-error @below {{expects ascending dimensions, but got [1, 0]}}
+  %0 = nn.reduce_sum %x [1, 0] : tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @reduce_c1_range(%x: tensor<2x3xf32>) {
+  // expected-error @below {{expects dimensions in 0..1, but got 2}}
+  %0 = nn.reduce_max %x [2] : tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @dot_c1(%x: tensor<?x8xf32>, %w: tensor<16x4xf32>) {
+  // expected-error @below {{paired contracted dimensions differ: 8 (dimension 1 of the left side) and 4 (dimension 1 of the right)}}
+  %0 = nn.dot %x, %w contract [1] x [1] : tensor<?x8xf32>, tensor<16x4xf32>
+  return
+}
+
+// -----
+
+func.func @dot_c1_counts(%x: tensor<2x8xf32>, %w: tensor<2x8xf32>) {
+  // expected-error @below {{expects as many batch dimensions on both sides, but got 1 and 0}}
+  %0 = nn.dot %x, %w batch [0] x [] contract [1] x [1] : tensor<2x8xf32>, tensor<2x8xf32>
+  return
+}
+
+// -----
+
+func.func @dot_c1_range(%x: tensor<2x8xf32>, %w: tensor<2x8xf32>) {
+  // expected-error @below {{contracted dimensions 2 x 1 are out of range}}
+  %0 = nn.dot %x, %w contract [2] x [1] : tensor<2x8xf32>, tensor<2x8xf32>
+  return
+}
+
+// -----
+
+func.func @dot_c2(%x: tensor<2x8xf32>, %w: tensor<2x8xf32>) {
+  // expected-error @below {{names a dimension twice}}
+  %0 = nn.dot %x, %w batch [0] x [0] contract [0] x [0] : tensor<2x8xf32>, tensor<2x8xf32>
+  return
+}
+
+// -----
+
+func.func @dot_c3(%x: tensor<2x8xf32>, %w: tensor<2x8xf64>) {
+  // expected-error @below {{expects one element type, but got 'f32' and 'f64'}}
+  %0 = nn.dot %x, %w contract [1] x [1] : tensor<2x8xf32>, tensor<2x8xf64>
+  return
+}
+
+// -----
+
+func.func @lookup_c1(%t: tensor<8xf32>, %ids: tensor<?xi32>) {
+  // expected-error @below {{expects a table of rank 2, but got 'tensor<8xf32>'}}
+  %0 = nn.lookup %t, %ids : tensor<8xf32>, tensor<?xi32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @lookup_c2(%t: tensor<100x8xf32>, %ids: tensor<?xi32>) {
+  // expected-error @below {{expects the shape of the ids 'tensor<?xi32>' and a last dimension of 8, but got 'tensor<?x4xf32>'}}
+  %0 = nn.lookup %t, %ids : tensor<100x8xf32>, tensor<?xi32> -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @lookup_grad_c1(%x: tensor<?x8xf32>, %ids: tensor<?xi32>) {
+  // expected-error @below {{expects a result of rank 2, but got 'tensor<2x4x8xf32>'}}
+  %0 = nn.lookup_grad %x, %ids : tensor<?x8xf32>, tensor<?xi32> -> tensor<2x4x8xf32>
+  return
+}
+
+// -----
+
+func.func @lookup_grad_c2(%x: tensor<?x8xf32>, %ids: tensor<?xi32>) {
+  // expected-error @below {{expects the shape of the ids 'tensor<?xi32>' and a last dimension of 4, but got 'tensor<?x8xf32>'}}
+  %0 = nn.lookup_grad %x, %ids : tensor<?x8xf32>, tensor<?xi32> -> tensor<100x4xf32>
+  return
+}
+
+// -----
+
+func.func @pick_c1(%x: tensor<?x2x8xf32>, %ids: tensor<?xi32>) {
+  // expected-error @below {{expects the shape of the ids 'tensor<?xi32>' and a last dimension of 8, but got 'tensor<?x2x8xf32>'}}
+  %0 = nn.pick %x, %ids : tensor<?x2x8xf32>, tensor<?xi32> -> tensor<?x1xf32>
+  return
+}
+
+// -----
+
+func.func @pick_c1_result(%x: tensor<?x8xf32>, %ids: tensor<?xi32>) {
+  // expected-error @below {{expects the shape of the ids 'tensor<?xi32>' and a last dimension of 1, but got 'tensor<?xf32>'}}
+  %0 = nn.pick %x, %ids : tensor<?x8xf32>, tensor<?xi32> -> tensor<?xf32>
+  return
+}
+
+// -----
+
+func.func @place_c1(%x: tensor<?x8xf32>, %ids: tensor<?xi32>) {
+  // expected-error @below {{expects the shape of the ids 'tensor<?xi32>' and a last dimension of 1, but got 'tensor<?x8xf32>'}}
+  %0 = nn.place %x, %ids : tensor<?x8xf32>, tensor<?xi32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @place_c2(%x: tensor<?x1xf32>, %ids: tensor<?xi32>) {
+  // expected-error @below {{expects a result with the shape of the ids 'tensor<?xi32>' and one more dimension, but got 'tensor<?x2x8xf32>'}}
+  %0 = nn.place %x, %ids : tensor<?x1xf32>, tensor<?xi32> -> tensor<?x2x8xf32>
+  return
+}
+
+// -----
+
+func.func @is_index_c1(%ids: tensor<?xi32>) {
+  // expected-error @below {{expects the shape of the ids 'tensor<?xi32>' and a last dimension of 1, but got 'tensor<?x2xf32>'}}
+  %0 = nn.is_index %ids : tensor<?xi32> -> tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @map_c1(%x: tensor<?x8xf32>) {
+  // expected-error @below {{body sees operand 0 as 'tensor<4xf32>', but 'tensor<?x8xf32>' gives 'tensor<8xf32>'}}
+  %0 = nn.map rows 1 (%x) operand_rows [true] result_rows [true] {
+  ^bb0(%a: tensor<4xf32>):
+    nn.yield %a : tensor<4xf32>
+  } : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @map_c1_counts(%x: tensor<?x8xf32>) {
+  // expected-error @below {{expects a body with one argument per operand that yields one value per result}}
+  %0 = nn.map rows 1 (%x) operand_rows [true] result_rows [true] {
+  ^bb0(%a: tensor<8xf32>):
+    nn.yield %a, %a : tensor<8xf32>, tensor<8xf32>
+  } : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @map_c1_flags(%x: tensor<?x8xf32>) {
+  // expected-error @below {{expects one flag per operand and per result}}
+  %0 = nn.map rows 1 (%x) operand_rows [true, true] result_rows [true] {
+  ^bb0(%a: tensor<8xf32>):
+    nn.yield %a : tensor<8xf32>
+  } : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @map_c2(%x: tensor<?x8xf32>, %y: tensor<4x8xf32>) {
+  // expected-error @below {{row dimensions of operand 1 of type 'tensor<4x8xf32>' differ from the others}}
+  %0 = nn.map rows 1 (%x, %y) operand_rows [true, true] result_rows [true] {
+  ^bb0(%a: tensor<8xf32>, %b: tensor<8xf32>):
+    nn.yield %a : tensor<8xf32>
+  } : (tensor<?x8xf32>, tensor<4x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @map_c3(%w: tensor<8xf32>) {
+  // expected-error @below {{expects a sliced operand that gives the 1 row dimensions}}
+  %0 = nn.map rows 1 (%w) operand_rows [false] result_rows [false] {
+  ^bb0(%a: tensor<8xf32>):
+    nn.yield %a : tensor<8xf32>
+  } : (tensor<8xf32>) -> tensor<8xf32>
+  return
+}

@@ -1,0 +1,126 @@
+// RUN: tidegate-opt %s --verify-roundtrip | FileCheck %s
+// RUN: tidegate-opt %s --mlir-print-op-generic | FileCheck %s --check-prefix=GENERIC
+
+// CHECK-LABEL: func.func @elementwise
+func.func @elementwise(%x: tensor<?x?x8xf32>, %w: tensor<8xf32>) -> tensor<?x?x8xf32> {
+  // CHECK: nn.neg %{{.*}} : tensor<?x?x8xf32>
+  // GENERIC: "nn.neg"(%{{.*}}) : (tensor<?x?x8xf32>) -> tensor<?x?x8xf32>
+  %0 = nn.neg %x : tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.exp
+  %1 = nn.exp %0 : tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.log
+  %2 = nn.log %1 : tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.sqrt
+  %3 = nn.sqrt %2 : tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.rsqrt
+  %4 = nn.rsqrt %3 : tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.abs
+  %5 = nn.abs %4 : tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.sigmoid
+  %6 = nn.sigmoid %5 : tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.softplus
+  %7 = nn.softplus %6 : tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.tanh
+  %8 = nn.tanh %7 : tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.sin
+  %9 = nn.sin %8 : tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.cos
+  %10 = nn.cos %9 : tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.is_finite
+  %11 = nn.is_finite %10 : tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.stop_gradient
+  %12 = nn.stop_gradient %11 : tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.add %{{.*}}, %{{.*}} : tensor<?x?x8xf32>, tensor<8xf32>
+  // GENERIC: "nn.add"(%{{.*}}, %{{.*}}) : (tensor<?x?x8xf32>, tensor<8xf32>) -> tensor<?x?x8xf32>
+  %13 = nn.add %12, %w : tensor<?x?x8xf32>, tensor<8xf32>
+  // CHECK-NEXT: nn.sub %{{.*}}, %{{.*}} : tensor<8xf32>, tensor<?x?x8xf32>
+  %14 = nn.sub %w, %13 : tensor<8xf32>, tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.mul
+  %15 = nn.mul %14, %x : tensor<?x?x8xf32>, tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.div
+  %16 = nn.div %15, %x : tensor<?x?x8xf32>, tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.maximum
+  %17 = nn.maximum %16, %w : tensor<?x?x8xf32>, tensor<8xf32>
+  // CHECK-NEXT: nn.minimum
+  %18 = nn.minimum %17, %w : tensor<?x?x8xf32>, tensor<8xf32>
+  // CHECK-NEXT: nn.greater
+  %19 = nn.greater %18, %w : tensor<?x?x8xf32>, tensor<8xf32>
+  // CHECK-NEXT: nn.equal
+  %20 = nn.equal %19, %w : tensor<?x?x8xf32>, tensor<8xf32>
+  // CHECK-NEXT: nn.select %{{.*}}, %{{.*}}, %{{.*}} : tensor<?x?x8xf32>, tensor<?x?x8xf32>, tensor<8xf32>
+  %21 = nn.select %20, %x, %w : tensor<?x?x8xf32>, tensor<?x?x8xf32>, tensor<8xf32>
+  return %21 : tensor<?x?x8xf32>
+}
+
+// CHECK-LABEL: func.func @broadcasting_repeats_ones_on_both_sides
+func.func @broadcasting_repeats_ones_on_both_sides(%x: tensor<4x1x3xf64>, %y: tensor<5x1xf64>) -> tensor<4x5x3xf64> {
+  // CHECK: nn.mul
+  %0 = nn.mul %x, %y : tensor<4x1x3xf64>, tensor<5x1xf64>
+  return %0 : tensor<4x5x3xf64>
+}
+
+// CHECK-LABEL: func.func @shapes
+func.func @shapes(%x: tensor<?x?x6x4xf32>, %s: tensor<?x?x1x4xf32>) {
+  // CHECK: nn.constant 5.000000e-01 : tensor<2x3xf32>
+  // GENERIC: "nn.constant"() <{value = 5.000000e-01 : f64}> : () -> tensor<2x3xf32>
+  %0 = nn.constant 0.5 : tensor<2x3xf32>
+  // CHECK-NEXT: nn.broadcast_like %{{.*}}, %{{.*}} : tensor<?x?x1x4xf32>, tensor<?x?x6x4xf32> -> tensor<?x?x6x4xf32>
+  %1 = nn.broadcast_like %s, %x : tensor<?x?x1x4xf32>, tensor<?x?x6x4xf32> -> tensor<?x?x6x4xf32>
+  // CHECK-NEXT: nn.reshape %{{.*}} : tensor<?x?x6x4xf32> -> tensor<?x?x2x12xf32>
+  %2 = nn.reshape %x : tensor<?x?x6x4xf32> -> tensor<?x?x2x12xf32>
+  // CHECK-NEXT: nn.transpose %{{.*}} [0, 1, 3, 2] : tensor<?x?x6x4xf32> -> tensor<?x?x4x6xf32>
+  // GENERIC: "nn.transpose"(%{{.*}}) <{permutation = array<i64: 0, 1, 3, 2>}>
+  %3 = nn.transpose %x [0, 1, 3, 2] : tensor<?x?x6x4xf32> -> tensor<?x?x4x6xf32>
+  // CHECK-NEXT: nn.slice %{{.*}} dim 2 from 1 step 2 : tensor<?x?x6x4xf32> -> tensor<?x?x3x4xf32>
+  %4 = nn.slice %x dim 2 from 1 step 2 : tensor<?x?x6x4xf32> -> tensor<?x?x3x4xf32>
+  // CHECK-NEXT: nn.pad %{{.*}} dim 3 from 0 step 3 : tensor<?x?x6x4xf32> -> tensor<?x?x6x10xf32>
+  %5 = nn.pad %x dim 3 from 0 step 3 : tensor<?x?x6x4xf32> -> tensor<?x?x6x10xf32>
+  // CHECK-NEXT: nn.reduce_sum %{{.*}} [0, 2] : tensor<?x?x6x4xf32>
+  // GENERIC: "nn.reduce_sum"(%{{.*}}) <{dims = array<i64: 0, 2>}> : (tensor<?x?x6x4xf32>) -> tensor<1x?x1x4xf32>
+  %6 = nn.reduce_sum %x [0, 2] : tensor<?x?x6x4xf32>
+  // CHECK-NEXT: nn.reduce_max %{{.*}} [3] : tensor<?x?x6x4xf32>
+  %7 = nn.reduce_max %x [3] : tensor<?x?x6x4xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @products
+func.func @products(%x: tensor<?x?x8xf32>, %w: tensor<16x8xf32>, %q: tensor<2x3x4xf32>, %k: tensor<3x5x4xf32>) {
+  // CHECK: nn.dot %{{.*}}, %{{.*}} contract [2] x [1] : tensor<?x?x8xf32>, tensor<16x8xf32>
+  // GENERIC: "nn.dot"(%{{.*}}, %{{.*}}) <{lhs_batch = array<i64>, lhs_contract = array<i64: 2>, rhs_batch = array<i64>, rhs_contract = array<i64: 1>}> : (tensor<?x?x8xf32>, tensor<16x8xf32>) -> tensor<?x?x16xf32>
+  %0 = nn.dot %x, %w contract [2] x [1] : tensor<?x?x8xf32>, tensor<16x8xf32>
+  // CHECK-NEXT: nn.dot %{{.*}}, %{{.*}} batch [1] x [0] contract [2] x [2] : tensor<2x3x4xf32>, tensor<3x5x4xf32>
+  // GENERIC: -> tensor<3x2x5xf32>
+  %1 = nn.dot %q, %k batch [1] x [0] contract [2] x [2] : tensor<2x3x4xf32>, tensor<3x5x4xf32>
+  // CHECK-NEXT: nn.dot %{{.*}}, %{{.*}} contract [] x [] : tensor<2x3x4xf32>, tensor<16x8xf32>
+  // GENERIC: -> tensor<2x3x4x16x8xf32>
+  %2 = nn.dot %q, %w contract [] x [] : tensor<2x3x4xf32>, tensor<16x8xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @indices
+func.func @indices(%ids: tensor<?x?xi32>, %table: tensor<100x8xf32>, %x: tensor<?x?x8xf32>, %c: tensor<?x?x1xf32>) {
+  // CHECK: nn.lookup %{{.*}}, %{{.*}} : tensor<100x8xf32>, tensor<?x?xi32> -> tensor<?x?x8xf32>
+  %0 = nn.lookup %table, %ids : tensor<100x8xf32>, tensor<?x?xi32> -> tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.lookup_grad %{{.*}}, %{{.*}} : tensor<?x?x8xf32>, tensor<?x?xi32> -> tensor<100x8xf32>
+  %1 = nn.lookup_grad %x, %ids : tensor<?x?x8xf32>, tensor<?x?xi32> -> tensor<100x8xf32>
+  // CHECK-NEXT: nn.pick %{{.*}}, %{{.*}} : tensor<?x?x8xf32>, tensor<?x?xi32> -> tensor<?x?x1xf32>
+  %2 = nn.pick %x, %ids : tensor<?x?x8xf32>, tensor<?x?xi32> -> tensor<?x?x1xf32>
+  // CHECK-NEXT: nn.place %{{.*}}, %{{.*}} : tensor<?x?x1xf32>, tensor<?x?xi32> -> tensor<?x?x8xf32>
+  %3 = nn.place %c, %ids : tensor<?x?x1xf32>, tensor<?x?xi32> -> tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.is_index %{{.*}} : tensor<?x?xi32> -> tensor<?x?x1xf32>
+  %4 = nn.is_index %ids : tensor<?x?xi32> -> tensor<?x?x1xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @map
+func.func @map(%x: tensor<?x?x8xf32>, %w: tensor<8xf32>) -> (tensor<?x?x8xf32>, tensor<8xf32>) {
+  // CHECK: %{{.*}}:2 = nn.map rows 2(%{{.*}}, %{{.*}}) operand_rows [true, false] result_rows [true, false] {
+  // GENERIC: "nn.map"(%{{.*}}, %{{.*}}) <{operand_rows = array<i1: true, false>, result_rows = array<i1: true, false>, row_rank = 2 : i64}>
+  %y, %s = nn.map rows 2 (%x, %w) operand_rows [true, false] result_rows [true, false] {
+  ^bb0(%a: tensor<8xf32>, %b: tensor<8xf32>):
+    %p = nn.mul %a, %b : tensor<8xf32>, tensor<8xf32>
+    // CHECK: nn.yield %{{.*}}, %{{.*}} : tensor<8xf32>, tensor<8xf32>
+    nn.yield %p, %a : tensor<8xf32>, tensor<8xf32>
+  } : (tensor<?x?x8xf32>, tensor<8xf32>) -> (tensor<?x?x8xf32>, tensor<8xf32>)
+  return %y, %s : tensor<?x?x8xf32>, tensor<8xf32>
+}
