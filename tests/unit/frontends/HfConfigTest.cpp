@@ -82,7 +82,8 @@ TEST(HfConfigTest, WhatIsNoConfig) {
   EXPECT_EQ(messageOf("{"), "config.json: expected a JSON object");
   EXPECT_EQ(messageOf("[1]"), "config.json: expected a JSON object");
   EXPECT_EQ(messageOf("{}"), "config.json: expected 'model_type' to be gla, but it is missing");
-  EXPECT_EQ(messageOf("{\"model_type\": \"llama\"}"), "config.json: expected 'model_type' to be gla, but got \"llama\"");
+  EXPECT_EQ(messageOf("{\"model_type\": \"llama\"}"),
+            "config.json: expected 'model_type' to be gla, but got \"llama\"");
   Diagnostics diagnostics;
   EXPECT_FALSE(paramsFromConfig("/nowhere/config.json", diagnostics).has_value());
   EXPECT_NE(diagnostics.str().find("cannot read '/nowhere/config.json'"), std::string::npos);

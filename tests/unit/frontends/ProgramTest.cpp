@@ -141,7 +141,8 @@ TEST(ProgramTest, WrongInputShapesAreErrors) {
     return loaded.diagnostics.all().front().message;
   };
   EXPECT_EQ(message({{"q", {2, 7, 3}}}), "expected 4 dimensions (the batch in front) in input 'q', but got [2, 7, 3]");
-  EXPECT_EQ(message({{"q", {2, 7, 4, 5}}}), "expected input 'q' of shape [T, 3, 5] behind the batch, but got [2, 7, 4, 5]");
+  EXPECT_EQ(message({{"q", {2, 7, 4, 5}}}),
+            "expected input 'q' of shape [T, 3, 5] behind the batch, but got [2, 7, 4, 5]");
   EXPECT_EQ(message({{"q", {2, 7, 3, 5}}, {"k", {2, 7, 3, 6}}}), "expected one size for 'K', but got 5 and 6");
   EXPECT_EQ(message({{"x", {2, 7}}}), "entry 'f' has no argument 'x'");
   EXPECT_EQ(message({}), "expected a size for 'K': entry 'f' leaves it open");
@@ -192,8 +193,8 @@ TEST(ProgramTest, TheLibraryIsSound) {
     options.entry = entry.name;
     options.dims = {{"n", 8}, {"d", 4}, {"width", 6}};
     loaded.diagnostics.clear();
-    EXPECT_TRUE(loaded.program->generate(context, options, loaded.diagnostics))
-        << entry.name << "\n" << loaded.diagnostics.str();
+    EXPECT_TRUE(loaded.program->generate(context, options, loaded.diagnostics)) << entry.name << "\n"
+                                                                                << loaded.diagnostics.str();
     ++checked;
   }
   EXPECT_GE(checked, 9);

@@ -94,7 +94,8 @@ TEST(RobustnessTest, HugeNumbers) {
   EXPECT_TRUE(contains(messages("param A = 1e308 * 1e308"), "expected a finite number"));
   EXPECT_TRUE(contains(messages("layer f(x: [T, 4]) { weight w: [2147483647, 2147483647] = 0; return x }"),
                        "at most 10^15 elements"));
-  EXPECT_TRUE(contains(messages("fn f(x: [T, 100000, 100000]) { return flatten(x) }"), "expected a dimension of at most"));
+  EXPECT_TRUE(
+      contains(messages("fn f(x: [T, 100000, 100000]) { return flatten(x) }"), "expected a dimension of at most"));
 }
 
 TEST(RobustnessTest, NulAndForeignBytes) {
@@ -151,10 +152,18 @@ TEST(RobustnessTest, MutatedPrograms) {
     for (size_t edits = 1 + pick(3); edits > 0; --edits) {
       size_t at = pick(text.size()), length = std::min(text.size() - at, pick(12));
       switch (pick(4)) {
-      case 0: text.erase(at, length); break;
-      case 1: text.insert(at, text.substr(pick(text.size()), pick(20))); break;
-      case 2: text[at] = pieces[pick(pieces.size())]; break;
-      case 3: text.insert(at, 1, pieces[pick(pieces.size())]); break;
+      case 0:
+        text.erase(at, length);
+        break;
+      case 1:
+        text.insert(at, text.substr(pick(text.size()), pick(20)));
+        break;
+      case 2:
+        text[at] = pieces[pick(pieces.size())];
+        break;
+      case 3:
+        text.insert(at, 1, pieces[pick(pieces.size())]);
+        break;
       }
     }
     wrong += !messages(text, {{"D", "64"}, {"L", "2"}, {"H", "2"}}).empty();
