@@ -12,6 +12,8 @@ static std::string function(const std::string &arguments, const std::string &res
 
 struct UnaryCase {
   const char *name, *domain;
+
+  friend void PrintTo(const UnaryCase &c, std::ostream *os) { *os << c.name; }
 };
 class UnaryGradientTest : public testing::TestWithParam<UnaryCase> {};
 

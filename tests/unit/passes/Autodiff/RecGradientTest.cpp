@@ -20,6 +20,8 @@ TEST(RecGradientTest, Cumsum) {
 struct DecayCase {
   const char *name, *gate; ///< Width of the gate, empty for none.
   std::vector<double> rows, cols;
+
+  friend void PrintTo(const DecayCase &c, std::ostream *os) { *os << c.name; }
 };
 
 class DecayGradientTest : public testing::TestWithParam<DecayCase> {
