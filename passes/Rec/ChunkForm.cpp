@@ -7,10 +7,15 @@
 //   S' = e^G_end S + (e^(G_end - G_p) k)^T N
 //
 // No exponent is positive if decays are at most 1. Log decays are clamped to a
-// number whose exponential is 0, so that a decay of 0 stays finite; what is
-// left of an add at the chunk's end comes from sums that start there, where
-// long memories would lose digits as a difference of sums. Decays that may be
-// below 0 carry a sign, (-1)^count of the negative ones.
+// number whose exponential is 0, so that a decay of 0 stays finite.
+//
+// One decay near 0 makes all later G_p large, and differences of them would
+// lose the digits of mild decays. So a log decay is split into a multiple of
+// 1/256, whose sums G are exact, and a rest, whose sums L are small: e^L goes
+// into q and w, e^-L into k. What is left of an add at the chunk's end comes
+// from sums that start at the end.
+//
+// Decays that may be below 0 carry a sign, (-1)^count of the negative ones.
 //===----------------------------------------------------------------------===//
 #include "passes/Rec/ChunkForm.h"
 
@@ -141,7 +146,11 @@ private:
       outside.setInsertionPoint(token);
       LogDecay log = logOfDecay(outside, decay);
       Value tile = tileOf(lifter.toTokens(scale.decay, log.log));
-      gates.add(a, scale.place, nn::MaximumOp::create(inside, tile.getLoc(), tile, leastLog()));
+      tile = nn::MaximumOp::create(inside, tile.getLoc(), tile, leastLog());
+      Value coarse = rounded(tile);
+      gates.add(a, scale.place, tile);
+      coarseGates.add(a, scale.place, coarse);
+      fineGates.add(a, scale.place, nn::SubOp::create(inside, tile.getLoc(), tile, coarse));
       if (log.negative)
         signs.add(a, scale.place, tileOf(lifter.toTokens(scale.decay, log.negative)));
     }
@@ -149,6 +158,14 @@ private:
 
   /// A logarithm whose exponential is 0 in this type.
   Value leastLog() { return a.number(element.isF64() ? -746 : -104, element); }
+
+  /// The nearest multiple of 1/256, for gradients a constant: the last place of
+  /// a sum with 1.5 * 2^(digits - 8) is worth that much.
+  Value rounded(Value x) {
+    Value large = a.number(element.isF64() ? 0x1.8p44 : 0x1.8p15, element);
+    Value multiple = nn::SubOp::create(inside, a.loc, a.plus(x, large), large);
+    return nn::StopGradientOp::create(inside, a.loc, multiple);
+  }
 
   /// (-1)^count
   Value signOf(Value count) {
@@ -187,17 +204,26 @@ private:
     return llvm::map_to_vector(program.adds, [](const auto &add) { return add.place; });
   }
 
+  /// A tile of queries or readers at a place, with its sign and fine decay.
+  Value rowTile(Value tile, int64_t place) {
+    if (!tile)
+      return tile;
+    return a.times(a.times(tile, signOf(signs.before(a, place))), expOf(fineGates.before(a, place)));
+  }
+
   /// Keys, as the columns of M and P.
   Value cols() {
     if (!colKeys)
       colKeys = rowsOf(adds, [&](size_t i) {
-        return a.times(adds[i].key, signOf(signs.before(a, program.adds[i].place)));
+        int64_t place = program.adds[i].place;
+        Value key = a.times(adds[i].key, signOf(signs.before(a, place)));
+        return a.times(key, expOf(a.negated(fineGates.before(a, place))));
       });
     return colKeys;
   }
   Value colGate() {
     if (!colGates)
-      colGates = rowsOf(adds, [&](size_t i) { return gates.before(a, program.adds[i].place); });
+      colGates = rowsOf(adds, [&](size_t i) { return coarseGates.before(a, program.adds[i].place); });
     return colGates;
   }
 
@@ -213,12 +239,10 @@ private:
     if (adds.empty())
       return {};
     Value values = rowsOf(adds, [&](size_t i) { return adds[i].value; });
-    Value readers = rowsOf(adds, [&](size_t i) {
-      return a.times(adds[i].reader, adds[i].reader ? signOf(signs.before(a, program.adds[i].readPlace)) : Value());
-    });
+    Value readers = rowsOf(adds, [&](size_t i) { return rowTile(adds[i].reader, program.adds[i].readPlace); });
     if (!readers)
       return values;
-    Value gate = rowsOf(adds, [&](size_t i) { return gates.before(a, program.adds[i].readPlace); });
+    Value gate = rowsOf(adds, [&](size_t i) { return coarseGates.before(a, program.adds[i].readPlace); });
     auto places = llvm::map_to_vector(program.adds, [](const auto &add) { return add.readPlace; });
     Value matrix = scores(readers, gate, places);
     Value ofState = a.dot(a.times(expOf(gate), readers), state, 1, 0);
@@ -230,10 +254,8 @@ private:
   SmallVector<Value> readRows(Value state, Value pseudo) {
     if (queries.empty())
       return {};
-    Value rowQueries = rowsOf(queries, [&](size_t i) {
-      return a.times(queries[i], signOf(signs.before(a, program.reads[i].place)));
-    });
-    Value gate = rowsOf(queries, [&](size_t i) { return gates.before(a, program.reads[i].place); });
+    Value rowQueries = rowsOf(queries, [&](size_t i) { return rowTile(queries[i], program.reads[i].place); });
+    Value gate = rowsOf(queries, [&](size_t i) { return coarseGates.before(a, program.reads[i].place); });
     Value result = a.dot(a.times(expOf(gate), rowQueries), state, 1, 0);
     if (pseudo) {
       auto places = llvm::map_to_vector(program.reads, [](const auto &read) { return read.place; });
@@ -279,7 +301,7 @@ private:
   llvm::MapVector<Value, Value> operands; ///< Outside to tile.
   SmallVector<Value> queries;
   SmallVector<Tiles> adds;
-  Running gates, signs;
+  Running gates, coarseGates, fineGates, signs;
   Value colKeys, colGates;
 };
 } // namespace

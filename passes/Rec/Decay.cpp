@@ -42,6 +42,10 @@ static Value shownLog(OpBuilder &b, Value value) {
         Value log = shownLog(b, reshape.getInput());
         return log ? Value(nn::ReshapeOp::create(b, loc, reshape.getType(), log)) : log;
       })
+      .Case([&](nn::SelectOp select) -> Value { // repeated to another shape
+        Value log = isOne(select.getCondition()) ? shownLog(b, select.getLhs()) : Value();
+        return log ? Value(nn::SelectOp::create(b, loc, select.getCondition(), log, select.getRhs())) : log;
+      })
       .Case([&](nn::MulOp mul) -> Value {
         Value x = shownLog(b, mul.getLhs()), y = x ? shownLog(b, mul.getRhs()) : Value();
         return y ? Value(nn::AddOp::create(b, loc, x, y)) : y;
@@ -62,7 +66,7 @@ static bool isShownNonNegative(Value value) {
       .Case<nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, nn::BroadcastLikeOp>([&](auto x) { return all(x.getInput()); })
       .Case<nn::MulOp, nn::DivOp, nn::AddOp, nn::MinimumOp>([&](auto x) { return all(x.getLhs(), x.getRhs()); })
       .Case([&](nn::MaximumOp x) { return all(x.getLhs()) || all(x.getRhs()); })
-      .Case([&](nn::SelectOp x) { return all(x.getLhs(), x.getRhs()); })
+      .Case([&](nn::SelectOp x) { return all(x.getLhs()) && (isOne(x.getCondition()) || all(x.getRhs())); })
       .Default([](Operation *) { return false; });
 }
 

@@ -95,6 +95,8 @@ private:
   }
 
   void exposeScan(func::FuncOp func, ScanOp scan, SmallVectorImpl<State> &states) {
+    if (!scan.getInits().empty())
+      emitWarning(scan.getLoc()) << "the state of this scan starts from a value of its own and is not carried";
     for (unsigned i = scan.getInits().size(); i < scan.getNumStates(); ++i) {
       Value final = scan.getFinalStates()[i];
       State state{"state." + std::to_string(numOwn[func]++), final.getType(), scan.getLoc()};

@@ -17,7 +17,7 @@ def RecToChunk : Pass<"rec-to-chunk", "::mlir::ModuleOp"> {
     A body that is affine but has no such form (and every scan with several
     states, with entry states, or that runs backwards) stays as it is; where
     that may surprise, a warning names the op. Scans that are chunked already
-    are left alone.
+    are left alone. A token scan without states is replaced by ops on all tokens.
 
     Example: tests/passes/Rec/rec-to-chunk.mlir.
   }];

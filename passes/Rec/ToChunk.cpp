@@ -26,7 +26,7 @@ static std::string whyNotRead(ScanOp scan) {
     return "it has " + std::to_string(scan.getNumStates()) + " states";
   auto state = cast<RankedTensorType>(scan.getBodyStates().front().getType());
   if (state.getRank() != 2)
-    return "its state has " + std::to_string(state.getRank()) + " dimensions, not two";
+    return "its state has rank " + std::to_string(state.getRank()) + ", not 2";
   return {};
 }
 
@@ -50,6 +50,16 @@ static LogicalResult report(ScanOp scan, const Refusal &why) {
   return diag;
 }
 
+/// Replaces a scan without states by what its body computes for all tokens.
+static void replaceStateless(ScanOp scan) {
+  OpBuilder builder(scan);
+  Lifter lifter(scan, builder);
+  auto yields = scan.getBody().front().getTerminator()->getOperands();
+  for (auto [output, inner] : llvm::zip(scan.getOutputs(), yields))
+    output.replaceAllUsesWith(lifter.toTokens(inner));
+  scan.erase();
+}
+
 /// Replaces a token scan by the chunk scan of its events and the rest around it.
 static void replace(ScanOp scan, ScanOp analysed, const EventProgram &program, int64_t chunk) {
   OpBuilder builder(scan);
@@ -70,7 +80,12 @@ static void replace(ScanOp scan, ScanOp analysed, const EventProgram &program, i
 }
 
 static LogicalResult convert(ScanOp scan, int64_t chunk) {
-  if (scan.getChunk() != 1 || scan.getReverse() || scan.getSaveStates() || scan.getNumStates() == 0)
+  if (scan.getNumStates() == 0 && scan.getChunk() == 1) {
+    if (llvm::all_of(scan.getBody().front().without_terminator(), canLift))
+      replaceStateless(scan);
+    return success();
+  }
+  if (scan.getChunk() != 1 || scan.getReverse() || scan.getSaveStates())
     return success();
   if (std::string why = whyNotRead(scan); !why.empty())
     return emitWarning(scan.getLoc()) << "scan stays in token form: " << why, success();

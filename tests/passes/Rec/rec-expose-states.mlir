@@ -36,6 +36,7 @@ func.func private @layer(%x: tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32> {
 func.func @model(%x: tensor<?x?x2x4xf32> {nn.weight = "w"}, %init: tensor<?x2x4xf32>) -> tensor<?x?x2x4xf32> {
   %0 = call @layer(%x) : (tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32>
   %1 = call @layer(%0) : (tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32>
+  // expected-warning @below {{the state of this scan starts from a value of its own and is not carried}}
   %o, %s = rec.scan chunk 1 (%1 : tensor<?x?x2x4xf32>) init (%init : tensor<?x2x4xf32>) kinds [0] out_kinds [0] states 1 {
   ^bb0(%xt: tensor<4xf32>, %S: tensor<4xf32>):
     %n = nn.add %S, %xt : tensor<4xf32>, tensor<4xf32>

@@ -11,14 +11,23 @@
 // CHECK:         ^bb0(%[[QT:.*]]: tensor<16x4xf32>, %[[KT:.*]]: tensor<16x4xf32>, %[[VT:.*]]: tensor<16x8xf32>, %[[GT:.*]]: tensor<16x4xf32>, %[[S:.*]]: tensor<4x8xf32>):
 // CHECK:           %[[LEAST:.*]] = nn.constant -1.040000e+02
 // CHECK:           %[[CLAMPED:.*]] = nn.maximum %[[GT]], %[[LEAST]]
-// CHECK:           %[[SUM:.*]] = rec.cumsum %[[CLAMPED]] : tensor<16x4xf32>
-// CHECK:           %[[E:.*]] = nn.exp %[[SUM]]
-// CHECK:           %[[QE:.*]] = nn.mul %[[E]], %[[QT]]
-// CHECK:           %[[QS:.*]] = nn.dot %[[QE]], %[[S]] contract [1] x [0]
-// CHECK:           %[[P:.*]] = rec.decay_scores %[[QT]], %[[KT]] gates %[[SUM]], %[[SUM]] at [2] x [1]
+// CHECK:           %[[LARGE:.*]] = nn.constant 4.915200e+04
+// CHECK:           %[[SHIFTED:.*]] = nn.add %[[CLAMPED]], %[[LARGE]]
+// CHECK:           %[[BACK:.*]] = nn.sub %[[SHIFTED]], %[[LARGE]]
+// CHECK:           %[[COARSE:.*]] = nn.stop_gradient %[[BACK]]
+// CHECK:           %[[FINE:.*]] = nn.sub %[[CLAMPED]], %[[COARSE]]
+// CHECK:           %[[L:.*]] = rec.cumsum %[[FINE]] : tensor<16x4xf32>
+// CHECK:           %[[EL:.*]] = nn.exp %[[L]]
+// CHECK:           %[[QL:.*]] = nn.mul %[[QT]], %[[EL]]
+// CHECK:           %[[SUM:.*]] = rec.cumsum %[[COARSE]] : tensor<16x4xf32>
+// CHECK:           %[[QS:.*]] = nn.dot %{{.*}}, %[[S]] contract [1] x [0]
+// CHECK:           %[[MINUS:.*]] = nn.neg %[[L]]
+// CHECK:           %[[EM:.*]] = nn.exp %[[MINUS]]
+// CHECK:           %[[KL:.*]] = nn.mul %[[KT]], %[[EM]]
+// CHECK:           %[[P:.*]] = rec.decay_scores %[[QL]], %[[KL]] gates %[[SUM]], %[[SUM]] at [2] x [1]
 // CHECK:           %[[PV:.*]] = nn.dot %[[P]], %[[VT]] contract [1] x [0]
 // CHECK:           %[[O:.*]] = nn.add %[[QS]], %[[PV]]
-// CHECK:           %[[LEFT:.*]] = rec.cumsum %[[CLAMPED]] reverse exclusive
+// CHECK:           rec.cumsum %[[CLAMPED]] reverse exclusive
 // CHECK:           %[[KV:.*]] = nn.dot %{{.*}}, %[[VT]] contract [0] x [0]
 // CHECK:           %[[NEXT:.*]] = nn.add %{{.*}}, %[[KV]]
 // CHECK:           rec.yield %[[O]], %[[NEXT]]
@@ -157,6 +166,26 @@ func.func @unknown_decay(%a: tensor<?x?x2xf32>, %k: tensor<?x?x2x4xf32>) -> tens
     rec.yield %next : tensor<4x4xf32>
   } -> tensor<?x2x4x4xf32>
   return %s : tensor<?x2x4x4xf32>
+}
+
+// -----
+
+// Without a state there is nothing to scan; a value per head comes before the tokens.
+
+// CHECK-LABEL: func.func @no_state(
+// CHECK-SAME:    %[[X:[^:]*]]: tensor<?x?x2x4xf32>, %[[B:[^:]*]]: tensor<2xf32>
+// CHECK-NOT:     rec.scan
+// CHECK:         %[[SIGMOID:.*]] = nn.sigmoid %[[B]] : tensor<2xf32>
+// CHECK:         %[[COLUMN:.*]] = nn.reshape %[[SIGMOID]] : tensor<2xf32> -> tensor<2x1xf32>
+// CHECK:         nn.mul %[[X]], %[[COLUMN]] : tensor<?x?x2x4xf32>, tensor<2x1xf32>
+func.func @no_state(%x: tensor<?x?x2x4xf32>, %b: tensor<2xf32>) -> tensor<?x?x2x4xf32> {
+  %y = rec.scan chunk 1 (%x, %b : tensor<?x?x2x4xf32>, tensor<2xf32>) kinds [0, 2] out_kinds [0] states 0 {
+  ^bb0(%xt: tensor<4xf32>, %bh: tensor<f32>):
+    %s = nn.sigmoid %bh : tensor<f32>
+    %m = nn.mul %xt, %s : tensor<4xf32>, tensor<f32>
+    rec.yield %m : tensor<4xf32>
+  } -> tensor<?x?x2x4xf32>
+  return %y : tensor<?x?x2x4xf32>
 }
 
 // -----

@@ -7,9 +7,9 @@
 using namespace tidegate;
 using namespace tidegate::test;
 
-// Both forms are exact to rounding; the sums of log decays of a chunk round
-// relative to at most 64 * 746, which leaves 1e-11 in an exponential.
-static constexpr double kTolerance = 1e-10;
+// Both forms are exact to rounding: sums of log decays are, up to parts below
+// 64 / 512, and a solve of 128 rows by a projection loses two digits at most.
+static constexpr double kTolerance = 1e-11;
 
 static void expectChunkEqualsToken(const Case &c, int64_t chunk, const std::string &what) {
   Module m(c.text);
