@@ -143,7 +143,6 @@ private:
     }
     for (const auto &scale : program.scales) {
       Value decay = lifter.lift(scale.decay);
-      outside.setInsertionPoint(token);
       LogDecay log = logOfDecay(outside, decay);
       Value tile = tileOf(lifter.toTokens(scale.decay, log.log));
       tile = nn::MaximumOp::create(inside, tile.getLoc(), tile, leastLog());

@@ -1,0 +1,76 @@
+//===- ExposeStatesTest.cpp - Continuing a sequence with its states -------===//
+#include "Chunked.h"
+#include "EventPrograms.h"
+
+using namespace tidegate;
+using namespace tidegate::test;
+
+// A gated delta rule in a layer that is called twice, and one in the model.
+static const char *const kModel = R"(
+  func.func private @layer(%g: tensor<?x?x2xf64>, %x: tensor<?x?x2x4xf64>) -> tensor<?x?x2x4xf64> {
+    %o, %s = rec.scan chunk 1 (%g, %x : tensor<?x?x2xf64>, tensor<?x?x2x4xf64>) kinds [0, 0] out_kinds [0] states 1 {
+    ^bb0(%gt: tensor<f64>, %k: tensor<4xf64>, %S: tensor<4x4xf64>):
+      %a = nn.sigmoid %gt : tensor<f64>
+      %d = nn.mul %a, %S : tensor<f64>, tensor<4x4xf64>
+      %r = nn.dot %k, %d contract [0] x [0] : tensor<4xf64>, tensor<4x4xf64>
+      %e = nn.sub %k, %r : tensor<4xf64>, tensor<4xf64>
+      %u = nn.dot %k, %e contract [] x [] : tensor<4xf64>, tensor<4xf64>
+      %next = nn.add %d, %u : tensor<4x4xf64>, tensor<4x4xf64>
+      %o = nn.dot %k, %next contract [0] x [0] : tensor<4xf64>, tensor<4x4xf64>
+      rec.yield %o, %next : tensor<4xf64>, tensor<4x4xf64>
+    } -> tensor<?x?x2x4xf64>, tensor<?x2x4x4xf64>
+    return %o : tensor<?x?x2x4xf64>
+  }
+  func.func @model(%g: tensor<?x?x2xf64>, %x: tensor<?x?x2x4xf64>) -> tensor<?x?x2x4xf64> {
+    %1 = call @layer(%g, %x) : (tensor<?x?x2xf64>, tensor<?x?x2x4xf64>) -> tensor<?x?x2x4xf64>
+    %2 = call @layer(%g, %1) : (tensor<?x?x2xf64>, tensor<?x?x2x4xf64>) -> tensor<?x?x2x4xf64>
+    %o, %s = rec.scan chunk 1 (%2 : tensor<?x?x2x4xf64>) kinds [0] out_kinds [0] states 1 {
+    ^bb0(%xt: tensor<4xf64>, %s: tensor<4xf64>):
+      %next = nn.add %s, %xt : tensor<4xf64>, tensor<4xf64>
+      rec.yield %next, %next : tensor<4xf64>, tensor<4xf64>
+    } -> tensor<?x?x2x4xf64>, tensor<?x2x4xf64>
+    return %o : tensor<?x?x2x4xf64>
+  }
+)";
+
+/// Tokens `begin` to `end` of a tensor B x T x ...
+static reference::Tensor tokens(const reference::Tensor &x, int64_t begin, int64_t end) {
+  int64_t batch = x.shape[0], all = x.shape[1], width = x.size() / (batch * all);
+  reference::Tensor part;
+  part.shape = x.shape;
+  part.shape[1] = end - begin;
+  for (int64_t b = 0; b < batch; ++b)
+    part.values.insert(part.values.end(), x.values.begin() + (b * all + begin) * width,
+                       x.values.begin() + (b * all + end) * width);
+  return part;
+}
+
+static void expectContinues(bool chunked) {
+  std::mt19937 random(1);
+  auto g = randomTensor({2, 40, 2}, random), x = randomTensor({2, 40, 2, 4}, random, 0.4);
+  Module whole(kModel), parts(kModel);
+  auto want = whole.run("model", {g, x});
+  mlir::PassManager manager(&parts.context);
+  manager.addPass(rec::createRecExposeStates());
+  if (chunked)
+    manager.addPass(rec::createRecToChunk({/*chunk=*/16}));
+  ASSERT_TRUE(succeeded(manager.run(*parts.module))) << parts.errors;
+
+  std::vector<reference::Tensor> states = {reference::Tensor::zeros({2, 2, 4, 4}),
+                                           reference::Tensor::zeros({2, 2, 4, 4}),
+                                           reference::Tensor::zeros({2, 2, 4})};
+  ASSERT_EQ(parts.function("model").getNumArguments(), 2 + states.size());
+  const int64_t cuts[] = {0, 33, 34, 35, 40};
+  for (int i = 0; i < 4; ++i) {
+    std::vector<reference::Tensor> arguments = {tokens(g, cuts[i], cuts[i + 1]), tokens(x, cuts[i], cuts[i + 1])};
+    arguments.insert(arguments.end(), states.begin(), states.end());
+    auto results = parts.run("model", arguments);
+    ASSERT_EQ(results.size(), 1 + states.size());
+    EXPECT_LE(relativeError(results[0], tokens(want[0], cuts[i], cuts[i + 1])), 1e-12) << "part " << i;
+    states.assign(results.begin() + 1, results.end());
+  }
+}
+
+TEST(ExposeStatesTest, TokenFormContinuesWithItsStates) { expectContinues(/*chunked=*/false); }
+
+TEST(ExposeStatesTest, ChunkFormContinuesWithItsStates) { expectContinues(/*chunked=*/true); }
