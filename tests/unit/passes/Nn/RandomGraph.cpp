@@ -171,7 +171,9 @@ private:
       return IsIndexOp::create(builder, loc, row({1}), ids);
     if (inner(x).front() == kWidth)
       return PickOp::create(builder, loc, row({1}), x, ids);
-    return PlaceOp::create(builder, loc, row({kWidth}), x, ids);
+    if (inner(x).front() == 1)
+      return PlaceOp::create(builder, loc, row({kWidth}), x, ids);
+    return {};
   }
 
   Value broadcast(Value x, Value like) {
