@@ -50,6 +50,11 @@ TEST_F(CommandsTest, ResultsThatCannotBePrintedAreAFailure) {
   EXPECT_TRUE(contains(run.err, "cannot write to standard output")) << run.err;
 }
 
+TEST_F(CommandsTest, ACrashIsOurBug) {
+  writeText(path("crash.tg"), "crash\n");
+  expectFailure(3, "params crash.tg", "this is a bug in tidegate");
+}
+
 TEST_F(CommandsTest, Params) {
   EXPECT_EQ(tool("params m.tg").out, "74256 parameters in 2 tensors\n");
   EXPECT_EQ(tool("params m.tg --set V=10").out, "110 parameters in 2 tensors\n");

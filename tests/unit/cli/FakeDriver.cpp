@@ -1,6 +1,6 @@
 //===- FakeDriver.cpp - A stand-in for the compiler -------------*- C++ -*-===//
 // A "program" is one line, `vocab N`; its model is the bigram of tests. N may
-// be overridden by the parameter V. Links in place of TidegateDriver, so that
+// be overridden by the parameter V. The program `crash` is a bug of ours. Links in place of TidegateDriver, so that
 // the commands are tested without a compiler.
 //===----------------------------------------------------------------------===//
 #include "compiler/Driver/Driver.h"
@@ -19,7 +19,10 @@ int64_t vocabOf(const ProgramSource &source) {
   std::string text = sourceFiles(source).front().text, word;
   int64_t vocab = 0;
   std::istringstream in(text);
-  if (!(in >> word >> vocab) || word != "vocab" || vocab <= 0) {
+  in >> word;
+  if (word == "crash")
+    std::abort();
+  if (!(in >> vocab) || word != "vocab" || vocab <= 0) {
     std::fprintf(stderr, "%s:1:1: error: expected 'vocab N', but got '%s'\n", source.path.c_str(), word.c_str());
     throw CompileError();
   }
