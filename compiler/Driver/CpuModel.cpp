@@ -1,0 +1,293 @@
+//===- CpuModel.cpp - A compiled model on the CPU ---------------*- C++ -*-===//
+#include "compiler/Driver/CpuModel.h"
+
+#include "runtime/core/Error.h"
+
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+using namespace tidegate;
+using runtime::Dtype;
+using runtime::HostSpan;
+using runtime::HostTensor;
+using runtime::RuntimeError;
+
+llvm::ArrayRef<llvm::StringRef> tidegate::entriesOf(ModelPart part) {
+  static const llvm::StringRef train[] = {"loss_and_grads", "grad_norm", "adamw"}, loss[] = {"loss"},
+                               model[] = {"model"};
+  switch (part) {
+  case ModelPart::Train:
+    return train;
+  case ModelPart::Loss:
+    return loss;
+  case ModelPart::Logits:
+  case ModelPart::Decode:
+    return model;
+  }
+  llvm_unreachable("all parts are named");
+}
+
+mlir::OwningOpRef<mlir::ModuleOp> tidegate::buildPart(Compilation &compilation, const dsl::Program &program,
+                                                      ModelPart part) {
+  auto module = compilation.generate(program);
+  if (part == ModelPart::Decode)
+    compilation.exposeStates(*module);
+  else
+    compilation.lowerRecurrences(*module);
+  if (part == ModelPart::Train || part == ModelPart::Loss)
+    compilation.buildTraining(*module);
+  // What is not asked for is not compiled.
+  auto entries = entriesOf(part);
+  for (auto f : module->getOps<mlir::func::FuncOp>())
+    if (!llvm::is_contained(entries, f.getName()))
+      f.setPrivate();
+  compilation.fuse(*module);
+  return module;
+}
+
+FlatWeights::FlatWeights(const std::vector<train::ParameterSpec> &specs) {
+  for (const train::ParameterSpec &spec : specs) {
+    offsets.push_back(rows * kRow);
+    rows += (spec.elements() + kRow - 1) / kRow;
+  }
+}
+
+namespace {
+/// Zero-filled memory, aligned for vectors.
+class Array {
+public:
+  Array(int64_t elements, Dtype dtype) : dtype(dtype), count(elements) {
+    size_t bytes = std::max<size_t>(64, (elements * dtypeSize(dtype) + 63) / 64 * 64);
+    memory.reset(static_cast<std::byte *>(std::aligned_alloc(64, bytes)));
+    if (!memory)
+      throw RuntimeError(RuntimeError::Kind::Io, "cannot allocate " + std::to_string(bytes) + " bytes for weights");
+    std::memset(memory.get(), 0, bytes);
+  }
+  void *at(int64_t element) const { return memory.get() + element * dtypeSize(dtype); }
+  HostSpan span(int64_t first, int64_t elements) const { return {dtype, at(first), elements}; }
+  int64_t bytes() const { return count * dtypeSize(dtype); }
+
+private:
+  struct Free {
+    void operator()(std::byte *p) const { std::free(p); }
+  };
+  Dtype dtype;
+  int64_t count;
+  std::unique_ptr<std::byte, Free> memory;
+};
+
+class CpuModel : public train::Model {
+public:
+  CpuModel(const ProgramSource &source, const CompileOptions &options)
+      : compilation(options), program(loadProgram(source)), specs(modelParameters(source)), flat(specs),
+        type(options.precision == Precision::F64 ? Dtype::F64 : Dtype::F32), weights(flat.rows * kRow, type),
+        gradients(flat.rows * kRow, type), first(flat.rows * kRow, type), second(flat.rows * kRow, type),
+        decay(flat.rows, type) {
+    for (size_t i = 0; i < specs.size(); ++i) {
+      auto mask = decay.span(flat.offsets[i] / kRow, (specs[i].elements() + kRow - 1) / kRow);
+      for (int64_t r = 0; r < mask.elements; ++r)
+        mask.set(r, specs[i].decay ? 1 : 0);
+    }
+    auto module = compilation.generate(*program);
+    auto model = module->lookupSymbol<mlir::func::FuncOp>("model");
+    auto logits = mlir::cast<mlir::RankedTensorType>(model.getResultTypes().front());
+    vocabulary = logits.getShape().back();
+    // Weights as the compiled functions take them: by name, in its order.
+    llvm::StringMap<size_t> byName;
+    for (size_t i = 0; i < specs.size(); ++i)
+      byName[specs[i].name] = i;
+    for (unsigned i = 0; i < model.getNumArguments(); ++i)
+      if (auto name = model.getArgAttrOfType<mlir::StringAttr>(i, "nn.weight"))
+        order.push_back(byName.lookup(name.getValue()));
+  }
+
+  const std::vector<train::ParameterSpec> &parameters() const override { return specs; }
+  Dtype dtype() const override { return type; }
+  int64_t vocab() const override { return vocabulary; }
+  HostSpan parameter(size_t i) override { return weights.span(flat.offsets[i], specs[i].elements()); }
+  HostSpan gradient(size_t i) override { return gradients.span(flat.offsets[i], specs[i].elements()); }
+  HostSpan moment(int k, size_t i) override {
+    return (k == 0 ? first : second).span(flat.offsets[i], specs[i].elements());
+  }
+
+  train::LossResult lossAndGradients(std::span<const int32_t> ids, std::span<const int32_t> labels, int64_t B,
+                                     int64_t T) override {
+    checkTokens(ids, B, T, "id", false);
+    checkTokens(labels, B, T, "label", true);
+    HostTensor loss(type, {1});
+    auto bindings = inputs(ids, labels);
+    bindings.push_back(loss.view().data);
+    for (size_t i : order)
+      bindings.push_back(gradients.at(flat.offsets[i]));
+    part(ModelPart::Train).entry("loss_and_grads").run(B, T, bindings);
+    int64_t count = std::count_if(labels.begin(), labels.end(), [](int32_t label) { return label >= 0; });
+    return {loss.view().get(0), count};
+  }
+
+  train::StepResult trainStep(std::span<const int32_t> ids, std::span<const int32_t> labels, int64_t B, int64_t T,
+                              const train::StepConfig &config) override {
+    train::StepResult result;
+    result.loss = lossAndGradients(ids, labels, B, T).loss;
+    HostTensor squares(type, {1});
+    void *norm[] = {gradients.at(0), squares.view().data};
+    part(ModelPart::Train).entry("grad_norm").run(flat.rows, 1, norm);
+    result.gradNorm = std::sqrt(squares.view().get(0));
+    result.skipped = !std::isfinite(squares.view().get(0));
+    update(config, squares);
+    return result;
+  }
+
+  train::LossResult evalLoss(std::span<const int32_t> ids, std::span<const int32_t> labels, int64_t B,
+                             int64_t T) override {
+    checkTokens(ids, B, T, "id", false);
+    checkTokens(labels, B, T, "label", true);
+    HostTensor sum(type, {1}), count(type, {1});
+    auto bindings = inputs(ids, labels);
+    bindings.push_back(sum.view().data);
+    bindings.push_back(count.view().data);
+    part(ModelPart::Loss).entry("loss").run(B, T, bindings);
+    double n = count.view().get(0);
+    return {n > 0 ? sum.view().get(0) / n : 0, int64_t(n)};
+  }
+
+  HostTensor logits(std::span<const int32_t> ids, int64_t B, int64_t T) override {
+    checkTokens(ids, B, T, "id", false);
+    HostTensor out(type, {B, T, vocabulary});
+    auto bindings = inputs(ids, {});
+    bindings.push_back(out.view().data);
+    part(ModelPart::Logits).entry("model").run(B, T, bindings);
+    return out;
+  }
+
+  std::unique_ptr<train::Decoder> decoder(int64_t B) override;
+
+private:
+  static constexpr int64_t kRow = FlatWeights::kRow;
+  friend class CpuDecoder;
+
+  void checkTokens(std::span<const int32_t> tokens, int64_t B, int64_t T, const char *what, bool mayIgnore) const {
+    if (int64_t(tokens.size()) != B * T || B < 1 || T < 1)
+      throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                         "expected " + std::to_string(B) + " x " + std::to_string(T) + " " + what + "s, but got " +
+                             std::to_string(tokens.size()));
+    for (size_t i = 0; i < tokens.size(); ++i)
+      if ((tokens[i] < 0 || tokens[i] >= vocabulary) && !(mayIgnore && tokens[i] == train::kIgnoredLabel))
+        throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                           std::string(what) + " " + std::to_string(tokens[i]) + " at row " + std::to_string(i / T) +
+                               ", position " + std::to_string(i % T) + " is not in the vocabulary of " +
+                               std::to_string(vocabulary));
+  }
+
+  CpuProgram &part(ModelPart which) {
+    auto &compiled = parts[int(which)];
+    if (!compiled) {
+      auto module = buildPart(compilation, *program, which);
+      auto result = CpuProgram::compile(*module, entriesOf(which), compilation.threads());
+      if (failed(result))
+        throw CompileError();
+      compiled = std::move(*result);
+    }
+    return *compiled;
+  }
+
+  /// Leading bindings: ids, labels if any, weights.
+  std::vector<void *> inputs(std::span<const int32_t> ids, std::span<const int32_t> labels) const {
+    std::vector<void *> bindings{const_cast<int32_t *>(ids.data())};
+    if (!labels.empty())
+      bindings.push_back(const_cast<int32_t *>(labels.data()));
+    for (size_t i : order)
+      bindings.push_back(weights.at(flat.offsets[i]));
+    return bindings;
+  }
+
+  /// AdamW over blocks of rows: a block's results fit the cache, and go back
+  /// where they came from.
+  void update(const train::StepConfig &config, HostTensor &squares) {
+    constexpr int64_t kBlock = 256;
+    const double scalars[] = {config.lr,
+                              config.weightDecay,
+                              config.beta1,
+                              config.beta2,
+                              config.eps,
+                              config.maxNorm > 0 ? config.maxNorm : std::numeric_limits<double>::infinity(),
+                              1 - std::pow(config.beta1, double(config.step)),
+                              1 - std::pow(config.beta2, double(config.step))};
+    HostTensor values(type, {int64_t(std::size(scalars))});
+    for (size_t i = 0; i < std::size(scalars); ++i)
+      values.view().set(i, scalars[i]);
+    runtime::Executor &adamw = part(ModelPart::Train).entry("adamw");
+    const Array *arrays[] = {&weights, &first, &second};
+    std::vector<HostTensor> next(3, HostTensor(type, {kBlock * kRow}));
+    for (int64_t row = 0; row < flat.rows; row += kBlock) {
+      int64_t rows = std::min(kBlock, flat.rows - row), at = row * kRow;
+      std::vector<void *> bindings{weights.at(at), gradients.at(at), first.at(at), second.at(at), decay.at(row)};
+      for (size_t i = 0; i < std::size(scalars); ++i)
+        bindings.push_back(static_cast<std::byte *>(values.view().data) + i * dtypeSize(type));
+      bindings.push_back(squares.view().data);
+      for (HostTensor &tensor : next)
+        bindings.push_back(tensor.view().data);
+      adamw.run(rows, 1, bindings);
+      for (int i = 0; i < 3; ++i)
+        std::memcpy(arrays[i]->at(at), next[i].view().data, rows * kRow * dtypeSize(type));
+    }
+  }
+
+  Compilation compilation;
+  std::unique_ptr<dsl::Program> program;
+  std::vector<train::ParameterSpec> specs;
+  FlatWeights flat;
+  Dtype type;
+  Array weights, gradients, first, second, decay;
+  int64_t vocabulary = 0;
+  std::vector<size_t> order;
+  std::unique_ptr<CpuProgram> parts[4];
+};
+
+/// Carries the recurrent states of B rows from call to call.
+class CpuDecoder : public train::Decoder {
+public:
+  CpuDecoder(CpuModel &model, int64_t B) : model(model), B(B) {
+    // Bindings: ids, weights, states; logits, new states.
+    const runtime::Plan &plan = executor().plan();
+    size_t arguments = 1 + model.order.size();
+    size_t numStates = (plan.bindings - arguments - 1) / 2;
+    for (const runtime::Buffer &buffer : plan.buffers)
+      if (buffer.binding >= int(arguments) && buffer.binding < int(arguments + numStates)) {
+        int64_t elements = buffer.elements.at(B, 1);
+        states.emplace_back(model.type, std::vector<int64_t>{elements});
+        next.emplace_back(model.type, std::vector<int64_t>{elements});
+      }
+  }
+
+  HostTensor feed(std::span<const int32_t> ids, int64_t T) override {
+    model.checkTokens(ids, B, T, "id", false);
+    HostTensor logits(model.type, {B, T, model.vocabulary}), last(model.type, {B, model.vocabulary});
+    auto bindings = model.inputs(ids, {});
+    for (HostTensor &state : states)
+      bindings.push_back(state.view().data);
+    bindings.push_back(logits.view().data);
+    for (HostTensor &state : next)
+      bindings.push_back(state.view().data);
+    executor().run(B, T, bindings);
+    std::swap(states, next);
+    size_t bytes = model.vocabulary * dtypeSize(model.type);
+    for (int64_t b = 0; b < B; ++b)
+      std::memcpy(last.bytes().data() + b * bytes, logits.bytes().data() + ((b + 1) * T - 1) * bytes, bytes);
+    return last;
+  }
+
+private:
+  runtime::Executor &executor() { return model.part(ModelPart::Decode).entry("model"); }
+
+  CpuModel &model;
+  int64_t B;
+  std::vector<HostTensor> states, next;
+};
+
+std::unique_ptr<train::Decoder> CpuModel::decoder(int64_t B) { return std::make_unique<CpuDecoder>(*this, B); }
+} // namespace
+
+std::unique_ptr<train::Model> tidegate::compileModel(const ProgramSource &source, const CompileOptions &options) {
+  return std::make_unique<CpuModel>(source, options);
+}

@@ -1,0 +1,32 @@
+//===- CpuModel.h - A compiled model on the CPU -----------------*- C++ -*-===//
+#pragma once
+
+#include "compiler/Driver/Pipeline.h"
+#include "compiler/Plan/CpuProgram.h"
+#include "runtime/train/Model.h"
+
+namespace tidegate {
+
+/// The functions of a model that are compiled together, on first use.
+enum class ModelPart {
+  Train,  ///< @loss_and_grads, @grad_norm, @adamw
+  Loss,   ///< @loss
+  Logits, ///< @model
+  Decode, ///< @model with states in and out, token form
+};
+
+/// The module of one part, ready to be planned, and its entry points.
+mlir::OwningOpRef<mlir::ModuleOp> buildPart(Compilation &compilation, const dsl::Program &program, ModelPart part);
+llvm::ArrayRef<llvm::StringRef> entriesOf(ModelPart part);
+
+/// Places of the weights in flat arrays: rows of kRow elements, each weight from
+/// a row of its own, so that one launch updates all of them.
+struct FlatWeights {
+  static constexpr int64_t kRow = 1024;
+
+  explicit FlatWeights(const std::vector<train::ParameterSpec> &specs);
+  std::vector<int64_t> offsets; ///< elements
+  int64_t rows = 0;
+};
+
+} // namespace tidegate

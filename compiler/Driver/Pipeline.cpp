@@ -1,0 +1,129 @@
+//===- Pipeline.cpp - The stages from source to fused module ----*- C++ -*-===//
+#include "compiler/Driver/Pipeline.h"
+
+#include "ir/InitAllDialects.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
+#include "passes/Autodiff/Gradient.h"
+#include "passes/Nn/AdamW.h"
+#include "passes/Nn/Passes.h"
+#include "passes/Rec/Passes.h"
+
+#include <thread>
+
+using namespace mlir;
+using namespace tidegate;
+
+std::unique_ptr<dsl::Program> tidegate::loadProgram(const ProgramSource &source) {
+  dsl::LoadOptions options;
+  options.path = source.path;
+  options.params = source.params;
+  for (const SourceFile &file : source.files)
+    options.files.push_back({file.path, file.text});
+  dsl::Diagnostics diagnostics;
+  auto program = dsl::Program::load(options, diagnostics);
+  if (diagnostics.hasErrors() || !program) {
+    diagnostics.print(llvm::errs());
+    throw CompileError();
+  }
+  return program;
+}
+
+Compilation::Compilation(const CompileOptions &options) : options(options) {
+  DialectRegistry registry;
+  registerAllDialects(registry);
+  context.appendDialectRegistry(registry);
+  context.loadAllAvailableDialects();
+}
+
+unsigned Compilation::threads() const {
+  return options.threads > 0 ? unsigned(options.threads) : std::max(1u, std::thread::hardware_concurrency());
+}
+
+static void check(LogicalResult status) {
+  if (failed(status))
+    throw CompileError();
+}
+
+OwningOpRef<ModuleOp> Compilation::generate(const dsl::Program &program, dsl::GenerateOptions generate) {
+  generate.f64 = options.precision == Precision::F64;
+  dsl::Diagnostics diagnostics;
+  auto module = program.generate(context, generate, diagnostics);
+  if (diagnostics.hasErrors() || !module) {
+    diagnostics.print(llvm::errs());
+    throw CompileError();
+  }
+  return module;
+}
+
+void Compilation::simplify(ModuleOp module) {
+  PassManager pm(&context);
+  pm.addPass(createCanonicalizerPass());
+  pm.addPass(createCSEPass());
+  check(pm.run(module));
+}
+
+void Compilation::lowerRecurrences(ModuleOp module) {
+  PassManager pm(&context);
+  pm.addPass(createCanonicalizerPass());
+  pm.addPass(createCSEPass());
+  if (options.form == ScanForm::Chunk) {
+    rec::RecToChunkOptions chunk;
+    if (options.chunk > 0)
+      chunk.chunk = options.chunk;
+    pm.addPass(rec::createRecToChunk(chunk));
+    pm.addPass(createCanonicalizerPass());
+    pm.addPass(createCSEPass());
+  }
+  check(pm.run(module));
+}
+
+void Compilation::buildTraining(ModuleOp module) {
+  auto model = module.lookupSymbol<func::FuncOp>("model");
+  check(autodiff::buildLossAndGradients(model));
+  Type element = options.precision == Precision::F64 ? Type(Float64Type::get(&context)) : Float32Type::get(&context);
+  nn::buildAdamW(module, element);
+}
+
+func::FuncOp Compilation::buildVjp(func::FuncOp entry) {
+  auto gradient = autodiff::buildGradient(entry);
+  check(gradient);
+  auto isFloat = [](Type type) { return isa<FloatType>(cast<RankedTensorType>(type).getElementType()); };
+  SmallVector<Type> arguments(entry.getArgumentTypes()), cotangents, results;
+  llvm::copy_if(entry.getResultTypes(), std::back_inserter(cotangents), isFloat);
+  llvm::append_range(arguments, cotangents);
+  llvm::copy_if(entry.getArgumentTypes(), std::back_inserter(results), isFloat);
+
+  OpBuilder b(&context);
+  b.setInsertionPointAfter(entry);
+  Location loc = entry.getLoc();
+  auto vjp = func::FuncOp::create(b, loc, (entry.getName() + ".vjp").str(),
+                                  FunctionType::get(&context, arguments, results));
+  Block *body = vjp.addEntryBlock();
+  b.setInsertionPointToEnd(body);
+  auto args = body->getArguments().take_front(entry.getNumArguments());
+  auto seeds = body->getArguments().drop_front(entry.getNumArguments());
+  auto forward = func::CallOp::create(b, loc, gradient->forward, ValueRange(args));
+  auto operands = gradient->backwardOperands(ValueRange(args), forward.getResults(), ValueRange(seeds));
+  auto backward = func::CallOp::create(b, loc, gradient->backward, operands);
+  func::ReturnOp::create(b, loc, backward.getResults());
+  return vjp;
+}
+
+void Compilation::exposeStates(ModuleOp module) {
+  PassManager pm(&context);
+  pm.addPass(createCanonicalizerPass());
+  pm.addPass(createCSEPass());
+  pm.addPass(rec::createRecExposeStates());
+  check(pm.run(module));
+}
+
+void Compilation::fuse(ModuleOp module) {
+  PassManager pm(&context);
+  pm.addPass(createCanonicalizerPass());
+  pm.addPass(createCSEPass());
+  pm.addPass(createSymbolDCEPass());
+  pm.addNestedPass<func::FuncOp>(nn::createFuseRows());
+  check(pm.run(module));
+}

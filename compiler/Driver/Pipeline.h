@@ -1,0 +1,41 @@
+//===- Pipeline.h - The stages from source to fused module ------*- C++ -*-===//
+#pragma once
+
+#include "compiler/Driver/Driver.h"
+#include "frontends/dsl/Frontend.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+
+namespace tidegate {
+
+/// A checked program; throws CompileError after printing what is wrong.
+std::unique_ptr<dsl::Program> loadProgram(const ProgramSource &source);
+
+/// What a program is compiled with. Diagnostics of its passes go to stderr.
+struct Compilation {
+  explicit Compilation(const CompileOptions &options);
+
+  /// The entry as the front end generates it (the model if `options.entry` is empty).
+  mlir::OwningOpRef<mlir::ModuleOp> generate(const dsl::Program &program, dsl::GenerateOptions options = {});
+
+  /// In place; each throws CompileError after its diagnostics. In order:
+  void simplify(mlir::ModuleOp module);
+  /// Scans by the chosen form.
+  void lowerRecurrences(mlir::ModuleOp module);
+  /// @loss and @loss_and_grads beside @model, and the optimiser's functions.
+  void buildTraining(mlir::ModuleOp module);
+  /// `@NAME.vjp(arguments, cotangents) -> cotangents of the float arguments`.
+  mlir::func::FuncOp buildVjp(mlir::func::FuncOp entry);
+  /// States in and out of @model, which becomes @decode; token form.
+  void exposeStates(mlir::ModuleOp module);
+  /// Everything into maps.
+  void fuse(mlir::ModuleOp module);
+
+  unsigned threads() const;
+
+  CompileOptions options;
+  mlir::MLIRContext context;
+};
+
+} // namespace tidegate

@@ -1,0 +1,165 @@
+//===- Report.cpp - Stages and plans in words -------------------*- C++ -*-===//
+#include "compiler/CodeGen/CPU/Jit.h"
+#include "compiler/Driver/CpuModel.h"
+#include "compiler/Plan/PlanBuilder.h"
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+using namespace tidegate;
+using runtime::Plan;
+
+namespace {
+template <typename... Fns>
+struct Overload : Fns... {
+  using Fns::operator()...;
+};
+template <typename... Fns>
+Overload(Fns...) -> Overload<Fns...>;
+
+/// One step of a plan as a line: what, on which sizes, where it comes from.
+std::string lineOf(const Plan &plan, const runtime::Step &step) {
+  std::ostringstream line;
+  auto buffer = [&](int b) { return "%" + std::to_string(b); };
+  std::visit(Overload{[&](const runtime::Launch &l) {
+                        line << "launch  " << plan.kernels[l.kernel].name << " over " << l.items.text() << " (";
+                        for (size_t i = 0; i < l.buffers.size(); ++i)
+                          line << (i ? ", " : "") << buffer(l.buffers[i]);
+                        line << ")";
+                        for (const auto &sum : l.sums)
+                          line << " sum " << buffer(l.buffers[sum.argument]) << " -> " << buffer(sum.total);
+                      },
+                      [&](const runtime::Product &p) {
+                        line << "product " << buffer(p.c) << " = " << buffer(p.a) << (p.transA ? "^T " : " ")
+                             << buffer(p.b) << (p.transB ? "^T" : "") << "  m " << p.m.text() << ", n " << p.n.text()
+                             << ", k " << p.k.text();
+                      },
+                      [&](const runtime::Lookup &l) {
+                        line << "lookup  " << buffer(l.out) << " = " << buffer(l.table) << "[" << buffer(l.ids) << "]";
+                      },
+                      [&](const runtime::LookupGrad &l) {
+                        line << "scatter " << buffer(l.out) << "[" << buffer(l.ids) << "] += " << buffer(l.in);
+                      },
+                      [&](const runtime::Copy &c) { line << "copy    " << buffer(c.to) << " = " << buffer(c.from); }},
+             step.what);
+  if (!step.where.empty())
+    line << "  // " << step.where;
+  return line.str();
+}
+
+std::string textOf(const Plan &plan) {
+  std::ostringstream text;
+  for (size_t i = 0; i < plan.buffers.size(); ++i) {
+    const runtime::Buffer &b = plan.buffers[i];
+    text << "%" << i << ": " << b.elements.text() << " x " << b.elementBytes << " bytes";
+    if (b.isBound())
+      text << ", binding " << b.binding;
+    else
+      text << ", steps " << b.first << ".." << b.last;
+    text << "\n";
+  }
+  for (size_t i = 0; i < plan.steps.size(); ++i)
+    text << i << ": " << lineOf(plan, plan.steps[i]) << "\n";
+  return text.str();
+}
+
+std::string textOf(mlir::ModuleOp module) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  module.print(os);
+  os << "\n";
+  return text;
+}
+
+struct PlannedStep {
+  Plan plan;
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  std::unique_ptr<cpu::KernelModule> kernels;
+};
+
+/// The training step's plan, without compiling its kernels.
+PlannedStep planTraining(Compilation &compilation, const dsl::Program &program) {
+  PlannedStep planned;
+  planned.module = buildPart(compilation, program, ModelPart::Train);
+  planned.kernels = std::make_unique<cpu::KernelModule>(&compilation.context);
+  auto plan = buildPlan(planned.module->lookupSymbol<mlir::func::FuncOp>("loss_and_grads"), *planned.kernels);
+  if (failed(plan))
+    throw CompileError();
+  planned.plan = std::move(*plan);
+  return planned;
+}
+} // namespace
+
+std::vector<std::pair<std::string, std::string>> tidegate::stages() {
+  return {{"graph", "the model as the front end generates it"},
+          {"rec", "recurrences in token form, simplified"},
+          {"chunk", "recurrences in the form that runs"},
+          {"grad", "loss, gradients and optimiser beside the model"},
+          {"fused", "row-wise ops fused into maps"},
+          {"plan", "the training step: buffers, launches, products"},
+          {"llvm", "the training step's kernels after optimisation"}};
+}
+
+std::string tidegate::emitStage(const ProgramSource &source, const std::string &stage, const CompileOptions &options) {
+  Compilation compilation(options);
+  auto program = loadProgram(source);
+  if (stage == "fused")
+    return textOf(*buildPart(compilation, *program, ModelPart::Train));
+  if (stage == "plan" || stage == "llvm") {
+    PlannedStep planned = planTraining(compilation, *program);
+    if (stage == "plan")
+      return textOf(planned.plan);
+    auto text = cpu::Jit::print(planned.kernels->module());
+    if (failed(text))
+      throw CompileError();
+    return *text;
+  }
+  auto module = compilation.generate(*program);
+  if (stage == "rec")
+    compilation.simplify(*module);
+  if (stage == "chunk" || stage == "grad")
+    compilation.lowerRecurrences(*module);
+  if (stage == "grad")
+    compilation.buildTraining(*module);
+  return textOf(*module);
+}
+
+PlanReport tidegate::planModel(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options) {
+  Compilation compilation(options);
+  auto program = loadProgram(source);
+  PlannedStep planned = planTraining(compilation, *program);
+  const Plan &plan = planned.plan;
+  FlatWeights flat(modelParameters(source));
+  int64_t weights = flat.rows * FlatWeights::kRow * plan.elementBytes;
+
+  PlanReport report;
+  report.classBytes = {{"weights", weights},
+                       {"gradients", weights},
+                       {"moments", 2 * weights},
+                       {"activations", layoutOf(plan, B, T).bytes},
+                       {"tokens", 2 * B * T * int64_t(sizeof(int32_t))}};
+  for (const auto &[name, bytes] : report.classBytes)
+    report.peakBytes += bytes;
+  report.flops = plan.flops(B, T);
+  report.steps = plan.steps.size();
+
+  nlohmann::json json{{"batch", B},
+                      {"seq", T},
+                      {"peak_bytes", report.peakBytes},
+                      {"flops", report.flops},
+                      {"steps", report.steps},
+                      {"bytes", nlohmann::json::object()},
+                      {"table", nlohmann::json::array()}};
+  for (const auto &[name, bytes] : report.classBytes)
+    json["bytes"][name] = bytes;
+  std::ostringstream table;
+  for (size_t i = 0; i < plan.steps.size(); ++i) {
+    std::string line = lineOf(plan, plan.steps[i]);
+    table << i << ": " << line << "\n";
+    json["table"].push_back(line);
+  }
+  report.table = table.str();
+  report.json = json.dump();
+  return report;
+}
