@@ -50,10 +50,10 @@ class CpuEntry : public EntryProgram {
 public:
   CpuEntry(const ProgramSource &source, const std::string &entry, const CompileOptions &options,
            const std::map<std::string, std::vector<int64_t>> &inputShapes)
-      : compilation(options), program(loadProgram(source)) {
+      : compilation(options), program(source) {
     generate.entry = entry;
     generate.inputShapes = inputShapes;
-    auto module = compilation.generate(*program, generate);
+    auto module = compilation.generate(program, generate);
     FuncOp function = entryOf(*module);
     for (unsigned i = 0; i < function.getNumArguments(); ++i)
       in.push_back(specOf(function.getArgumentTypes()[i],
@@ -159,7 +159,7 @@ private:
 
   /// Compiles one function of the entry's module; the others only serve it.
   std::unique_ptr<CpuProgram> compile(bool isVjp, std::string &name) {
-    auto module = compilation.generate(*program, generate);
+    auto module = compilation.generate(program, generate);
     compilation.lowerRecurrences(*module);
     FuncOp function = entryOf(*module);
     if (isVjp)
@@ -187,7 +187,7 @@ private:
   }
 
   Compilation compilation;
-  std::unique_ptr<dsl::Program> program;
+  LoadedProgram program;
   dsl::GenerateOptions generate;
   std::vector<ValueSpec> in, out;
   std::string forwardName, backwardName;

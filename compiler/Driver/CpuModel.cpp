@@ -28,7 +28,7 @@ llvm::ArrayRef<llvm::StringRef> tidegate::entriesOf(ModelPart part) {
   llvm_unreachable("all parts are named");
 }
 
-mlir::OwningOpRef<mlir::ModuleOp> tidegate::buildPart(Compilation &compilation, const dsl::Program &program,
+mlir::OwningOpRef<mlir::ModuleOp> tidegate::buildPart(Compilation &compilation, LoadedProgram &program,
                                                       ModelPart part) {
   auto module = compilation.generate(program);
   if (part == ModelPart::Decode)
@@ -80,7 +80,7 @@ private:
 class CpuModel : public train::Model {
 public:
   CpuModel(const ProgramSource &source, const CompileOptions &options)
-      : compilation(options), program(loadProgram(source)), specs(modelParameters(source)), flat(specs),
+      : compilation(options), program(source), specs(program.parameters()), flat(specs),
         type(options.precision == Precision::F64 ? Dtype::F64 : Dtype::F32), weights(flat.rows * kRow, type),
         gradients(flat.rows * kRow, type), first(flat.rows * kRow, type), second(flat.rows * kRow, type),
         decay(flat.rows, type) {
@@ -89,7 +89,7 @@ public:
       for (int64_t r = 0; r < mask.elements; ++r)
         mask.set(r, specs[i].decay ? 1 : 0);
     }
-    auto module = compilation.generate(*program);
+    auto module = compilation.generate(program);
     auto model = module->lookupSymbol<mlir::func::FuncOp>("model");
     auto logits = mlir::cast<mlir::RankedTensorType>(model.getResultTypes().front());
     vocabulary = logits.getShape().back();
@@ -182,7 +182,7 @@ private:
   CpuProgram &part(ModelPart which) {
     auto &compiled = parts[int(which)];
     if (!compiled) {
-      auto module = buildPart(compilation, *program, which);
+      auto module = buildPart(compilation, program, which);
       auto result = CpuProgram::compile(*module, entriesOf(which), compilation.threads());
       if (failed(result))
         throw CompileError();
@@ -234,7 +234,7 @@ private:
   }
 
   Compilation compilation;
-  std::unique_ptr<dsl::Program> program;
+  LoadedProgram program;
   std::vector<train::ParameterSpec> specs;
   FlatWeights flat;
   Dtype type;

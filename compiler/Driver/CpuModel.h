@@ -16,7 +16,7 @@ enum class ModelPart {
 };
 
 /// The module of one part, ready to be planned, and its entry points.
-mlir::OwningOpRef<mlir::ModuleOp> buildPart(Compilation &compilation, const dsl::Program &program, ModelPart part);
+mlir::OwningOpRef<mlir::ModuleOp> buildPart(Compilation &compilation, LoadedProgram &program, ModelPart part);
 llvm::ArrayRef<llvm::StringRef> entriesOf(ModelPart part);
 
 /// Places of the weights in flat arrays: rows of kRow elements, each weight from

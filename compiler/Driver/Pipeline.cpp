@@ -8,27 +8,11 @@
 #include "passes/Autodiff/Gradient.h"
 #include "passes/Nn/AdamW.h"
 #include "passes/Nn/Passes.h"
-#include "passes/Rec/Passes.h"
 
 #include <thread>
 
 using namespace mlir;
 using namespace tidegate;
-
-std::unique_ptr<dsl::Program> tidegate::loadProgram(const ProgramSource &source) {
-  dsl::LoadOptions options;
-  options.path = source.path;
-  options.params = source.params;
-  for (const SourceFile &file : source.files)
-    options.files.push_back({file.path, file.text});
-  dsl::Diagnostics diagnostics;
-  auto program = dsl::Program::load(options, diagnostics);
-  if (diagnostics.hasErrors() || !program) {
-    diagnostics.print(llvm::errs());
-    throw CompileError();
-  }
-  return program;
-}
 
 Compilation::Compilation(const CompileOptions &options) : options(options) {
   DialectRegistry registry;
@@ -46,15 +30,9 @@ static void check(LogicalResult status) {
     throw CompileError();
 }
 
-OwningOpRef<ModuleOp> Compilation::generate(const dsl::Program &program, dsl::GenerateOptions generate) {
+OwningOpRef<ModuleOp> Compilation::generate(LoadedProgram &program, dsl::GenerateOptions generate) {
   generate.f64 = options.precision == Precision::F64;
-  dsl::Diagnostics diagnostics;
-  auto module = program.generate(context, generate, diagnostics);
-  if (diagnostics.hasErrors() || !module) {
-    diagnostics.print(llvm::errs());
-    throw CompileError();
-  }
-  return module;
+  return program.generate(context, generate);
 }
 
 void Compilation::simplify(ModuleOp module) {
@@ -69,10 +47,6 @@ void Compilation::lowerRecurrences(ModuleOp module) {
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
   if (options.form == ScanForm::Chunk) {
-    rec::RecToChunkOptions chunk;
-    if (options.chunk > 0)
-      chunk.chunk = options.chunk;
-    pm.addPass(rec::createRecToChunk(chunk));
     pm.addPass(createCanonicalizerPass());
     pm.addPass(createCSEPass());
   }
@@ -115,7 +89,6 @@ void Compilation::exposeStates(ModuleOp module) {
   PassManager pm(&context);
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
-  pm.addPass(rec::createRecExposeStates());
   check(pm.run(module));
 }
 

@@ -9,15 +9,31 @@
 
 namespace tidegate {
 
-/// A checked program; throws CompileError after printing what is wrong.
-std::unique_ptr<dsl::Program> loadProgram(const ProgramSource &source);
+/// A checked program with the source texts that its parts point into.
+class LoadedProgram {
+public:
+  /// Throws CompileError after printing what is wrong.
+  explicit LoadedProgram(const ProgramSource &source);
+
+  std::vector<train::ParameterSpec> parameters();
+  const std::vector<dsl::SourceText> &files() const { return program->sourceFiles(); }
+  /// An entry as the front end generates it (the model if `options.entry` is empty).
+  mlir::OwningOpRef<mlir::ModuleOp> generate(mlir::MLIRContext &context, const dsl::GenerateOptions &options);
+
+private:
+  /// Throws CompileError if there are errors.
+  void check(bool isThere);
+
+  dsl::Diagnostics diagnostics;
+  std::unique_ptr<dsl::Program> program;
+};
 
 /// What a program is compiled with. Diagnostics of its passes go to stderr.
 struct Compilation {
   explicit Compilation(const CompileOptions &options);
 
   /// The entry as the front end generates it (the model if `options.entry` is empty).
-  mlir::OwningOpRef<mlir::ModuleOp> generate(const dsl::Program &program, dsl::GenerateOptions options = {});
+  mlir::OwningOpRef<mlir::ModuleOp> generate(LoadedProgram &program, dsl::GenerateOptions options = {});
 
   /// In place; each throws CompileError after its diagnostics. In order:
   void simplify(mlir::ModuleOp module);

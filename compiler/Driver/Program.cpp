@@ -5,23 +5,47 @@
 
 using namespace tidegate;
 
-std::vector<train::ParameterSpec> tidegate::modelParameters(const ProgramSource &source) {
-  auto program = loadProgram(source);
-  dsl::Diagnostics diagnostics;
+LoadedProgram::LoadedProgram(const ProgramSource &source) {
+  dsl::LoadOptions options;
+  options.path = source.path;
+  options.params = source.params;
+  for (const SourceFile &file : source.files)
+    options.files.push_back({file.path, file.text});
+  program = dsl::Program::load(options, diagnostics);
+  check(bool(program));
+}
+
+void LoadedProgram::check(bool isThere) {
+  if (isThere && !diagnostics.hasErrors())
+    return;
+  diagnostics.print(llvm::errs());
+  throw CompileError();
+}
+
+std::vector<train::ParameterSpec> LoadedProgram::parameters() {
   auto weights = program->weights(diagnostics);
-  if (!weights || diagnostics.hasErrors()) {
-    diagnostics.print(llvm::errs());
-    throw CompileError();
-  }
+  check(weights.has_value());
   std::vector<train::ParameterSpec> specs;
   for (const dsl::WeightInfo &w : *weights)
     specs.push_back({w.name, w.shape, w.init, w.decay});
   return specs;
 }
 
+mlir::OwningOpRef<mlir::ModuleOp> LoadedProgram::generate(mlir::MLIRContext &context,
+                                                          const dsl::GenerateOptions &options) {
+  auto module = program->generate(context, options, diagnostics);
+  check(bool(module));
+  return module;
+}
+
+std::vector<train::ParameterSpec> tidegate::modelParameters(const ProgramSource &source) {
+  return LoadedProgram(source).parameters();
+}
+
 std::vector<SourceFile> tidegate::sourceFiles(const ProgramSource &source) {
   std::vector<SourceFile> files;
-  for (const dsl::SourceText &file : loadProgram(source)->sourceFiles())
+  LoadedProgram program(source);
+  for (const dsl::SourceText &file : program.files())
     files.push_back({file.path, file.text});
   return files;
 }

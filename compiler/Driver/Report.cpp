@@ -79,7 +79,7 @@ struct PlannedStep {
 };
 
 /// The training step's plan, without compiling its kernels.
-PlannedStep planTraining(Compilation &compilation, const dsl::Program &program) {
+PlannedStep planTraining(Compilation &compilation, LoadedProgram &program) {
   PlannedStep planned;
   planned.module = buildPart(compilation, program, ModelPart::Train);
   planned.kernels = std::make_unique<cpu::KernelModule>(&compilation.context);
@@ -103,11 +103,11 @@ std::vector<std::pair<std::string, std::string>> tidegate::stages() {
 
 std::string tidegate::emitStage(const ProgramSource &source, const std::string &stage, const CompileOptions &options) {
   Compilation compilation(options);
-  auto program = loadProgram(source);
+  LoadedProgram program(source);
   if (stage == "fused")
-    return textOf(*buildPart(compilation, *program, ModelPart::Train));
+    return textOf(*buildPart(compilation, program, ModelPart::Train));
   if (stage == "plan" || stage == "llvm") {
-    PlannedStep planned = planTraining(compilation, *program);
+    PlannedStep planned = planTraining(compilation, program);
     if (stage == "plan")
       return textOf(planned.plan);
     auto text = cpu::Jit::print(planned.kernels->module());
@@ -115,7 +115,7 @@ std::string tidegate::emitStage(const ProgramSource &source, const std::string &
       throw CompileError();
     return *text;
   }
-  auto module = compilation.generate(*program);
+  auto module = compilation.generate(program);
   if (stage == "rec")
     compilation.simplify(*module);
   if (stage == "chunk" || stage == "grad")
@@ -127,10 +127,10 @@ std::string tidegate::emitStage(const ProgramSource &source, const std::string &
 
 PlanReport tidegate::planModel(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options) {
   Compilation compilation(options);
-  auto program = loadProgram(source);
-  PlannedStep planned = planTraining(compilation, *program);
+  LoadedProgram program(source);
+  PlannedStep planned = planTraining(compilation, program);
   const Plan &plan = planned.plan;
-  FlatWeights flat(modelParameters(source));
+  FlatWeights flat(program.parameters());
   int64_t weights = flat.rows * FlatWeights::kRow * plan.elementBytes;
 
   PlanReport report;

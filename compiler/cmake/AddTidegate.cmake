@@ -16,12 +16,15 @@ function(tidegate_library name)
   set(target Tidegate${name})
   add_library(${target} STATIC ${arg_SOURCES})
   target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wno-unused-parameter -Wno-comment)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wno-unused-parameter -Wno-comment
+                         -Wno-maybe-uninitialized -Wno-restrict) # false alarms of GCC 12
   target_link_libraries(${target} PUBLIC ${arg_LINK})
   if(arg_MLIR)
     target_link_libraries(${target} PUBLIC tidegate_mlir)
     # Debian's MLIR is a release build: NDEBUG changes the size of its types.
     target_compile_definitions(${target} PRIVATE NDEBUG)
+    # The compiler's own speed is not what users wait for; building it is.
+    target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
   endif()
   if(arg_DEPENDS)
     add_dependencies(${target} ${arg_DEPENDS})
@@ -71,7 +74,8 @@ endfunction()
 function(tidegate_executable name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
-  target_compile_options(${name} PRIVATE -Wall -Wextra -Wno-unused-parameter -Wno-comment)
+  target_compile_options(${name} PRIVATE -Wall -Wextra -Wno-unused-parameter -Wno-comment
+                         -Wno-maybe-uninitialized -Wno-restrict) # false alarms of GCC 12
   target_compile_definitions(${name} PRIVATE NDEBUG)
   target_link_libraries(${name} PRIVATE ${arg_LINK} tidegate_mlir)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
