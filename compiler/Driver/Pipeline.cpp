@@ -8,6 +8,7 @@
 #include "passes/Autodiff/Gradient.h"
 #include "passes/Nn/AdamW.h"
 #include "passes/Nn/Passes.h"
+#include "passes/Rec/Passes.h"
 
 #include <thread>
 
@@ -47,6 +48,10 @@ void Compilation::lowerRecurrences(ModuleOp module) {
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
   if (options.form == ScanForm::Chunk) {
+    rec::RecToChunkOptions chunk;
+    if (options.chunk > 0)
+      chunk.chunk = options.chunk;
+    pm.addPass(rec::createRecToChunk(chunk));
     pm.addPass(createCanonicalizerPass());
     pm.addPass(createCSEPass());
   }
@@ -89,6 +94,7 @@ void Compilation::exposeStates(ModuleOp module) {
   PassManager pm(&context);
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
+  pm.addPass(rec::createRecExposeStates());
   check(pm.run(module));
 }
 

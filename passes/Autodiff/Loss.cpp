@@ -86,7 +86,7 @@ func::FuncOp LossBuilder::nll() {
   nll.setPrivate();
   Value z = nll.getArgument(0), labels = nll.getArgument(1);
   auto column = RankedTensorType::get({ShapedType::kDynamic, ShapedType::kDynamic, 1}, logits.getElementType());
-  ArrayRef<int64_t> last{2};
+  const int64_t last[] = {2};
   Value max = nn::StopGradientOp::create(builder, loc, nn::ReduceMaxOp::create(builder, loc, z, last));
   Value shifted = nn::SubOp::create(builder, loc, z, max);
   Value sum = nn::ReduceSumOp::create(builder, loc, nn::ExpOp::create(builder, loc, shifted), last);
