@@ -21,11 +21,12 @@ DiagnosticBuilder &DiagnosticBuilder::fix(Range range, const llvm::Twine &replac
 
 llvm::StringRef Diagnostics::addBuffer(std::unique_ptr<llvm::MemoryBuffer> buffer) {
   llvm::StringRef text = buffer->getBuffer();
-  sources.AddNewSourceBuffer(std::move(buffer), llvm::SMLoc());
+  sources->AddNewSourceBuffer(std::move(buffer), llvm::SMLoc());
   return text;
 }
 
 DiagnosticBuilder Diagnostics::error(Range range, const llvm::Twine &message) {
+  ++reports;
   std::string text = message.str();
   std::string key = std::to_string(reinterpret_cast<uintptr_t>(range.Start.getPointer())) + ":" + text;
   if (!seen.insert(key).second)
@@ -41,29 +42,34 @@ DiagnosticBuilder Diagnostics::error(Range range, const llvm::Twine &message) {
 void Diagnostics::clear() {
   diagnostics.clear();
   seen.clear();
-  dropped = 0;
+  reports = dropped = 0;
+}
+
+void Diagnostics::adoptSources(std::shared_ptr<llvm::SourceMgr> other) {
+  if (sources->getNumBuffers() == 0)
+    sources = std::move(other);
 }
 
 Position Diagnostics::position(llvm::SMLoc loc) const {
-  unsigned buffer = loc.isValid() ? sources.FindBufferContainingLoc(loc) : 0;
+  unsigned buffer = loc.isValid() ? sources->FindBufferContainingLoc(loc) : 0;
   if (!buffer)
     return {};
-  auto [line, column] = sources.getLineAndColumn(loc, buffer);
-  return {sources.getMemoryBuffer(buffer)->getBufferIdentifier(), line, column};
+  auto [line, column] = sources->getLineAndColumn(loc, buffer);
+  return {sources->getMemoryBuffer(buffer)->getBufferIdentifier(), line, column};
 }
 
 void Diagnostics::printOne(llvm::raw_ostream &os, const Diagnostic &diagnostic) const {
   llvm::SmallVector<Range, 1> ranges;
   llvm::SmallVector<llvm::SMFixIt, 1> fixes;
   // A message without a place (an unknown entry, a missing model) stands alone.
-  if (!diagnostic.range.isValid() || !sources.FindBufferContainingLoc(diagnostic.range.Start)) {
+  if (!diagnostic.range.isValid() || !sources->FindBufferContainingLoc(diagnostic.range.Start)) {
     os << (diagnostic.kind == llvm::SourceMgr::DK_Note ? "note: " : "error: ") << diagnostic.message << "\n";
   } else {
     ranges.push_back(diagnostic.range);
     if (diagnostic.fixRange.isValid())
       fixes.emplace_back(diagnostic.fixRange, diagnostic.fix);
-    sources.PrintMessage(os, diagnostic.range.Start, diagnostic.kind, diagnostic.message, ranges, fixes,
-                         /*ShowColors=*/false);
+    sources->PrintMessage(os, diagnostic.range.Start, diagnostic.kind, diagnostic.message, ranges, fixes,
+                          /*ShowColors=*/false);
   }
   for (const Diagnostic &note : diagnostic.notes)
     printOne(os, note);
@@ -76,7 +82,7 @@ void Diagnostics::print(llvm::raw_ostream &os) const {
   for (const Diagnostic &diagnostic : diagnostics)
     order.push_back(&diagnostic);
   auto bufferOf = [&](const Diagnostic *d) {
-    return d->range.isValid() ? sources.FindBufferContainingLoc(d->range.Start) : 0;
+    return d->range.isValid() ? sources->FindBufferContainingLoc(d->range.Start) : 0;
   };
   llvm::stable_sort(order, [&](const Diagnostic *a, const Diagnostic *b) {
     return std::pair(bufferOf(a), a->range.Start.getPointer()) < std::pair(bufferOf(b), b->range.Start.getPointer());
@@ -108,7 +114,8 @@ std::string tidegate::dsl::nearestName(llvm::StringRef name, llvm::ArrayRef<llvm
     size_t shorter = std::min(name.size(), candidate.size()), longer = std::max(name.size(), candidate.size());
     if (candidate == name || longer - shorter > limit)
       continue;
-    unsigned distance = name.size() > 1 && sorted(candidate) == letters ? 1 : name.edit_distance(candidate, true, limit);
+    unsigned distance =
+        name.size() > 1 && sorted(candidate) == letters ? 1 : name.edit_distance(candidate, true, limit);
     // 'd' for 'D' is a slip of the shift key, not a change of the letter.
     if (candidate.equals_insensitive(name))
       distance = 0;

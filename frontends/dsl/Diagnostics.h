@@ -60,8 +60,10 @@ public:
 
   DiagnosticBuilder error(Range range, const llvm::Twine &message);
 
-  bool hasErrors() const { return !diagnostics.empty(); }
-  size_t errorCount() const { return diagnostics.size() + dropped; }
+  bool hasErrors() const { return reports != 0; }
+  /// All errors reported so far, repetitions included: what grew over a piece
+  /// of work went wrong in it.
+  size_t errorCount() const { return reports; }
   llvm::ArrayRef<Diagnostic> all() const { return diagnostics; }
   void print(llvm::raw_ostream &os) const;
   std::string str() const;
@@ -70,13 +72,18 @@ public:
 
   Position position(llvm::SMLoc loc) const;
 
+  /// The texts that ranges point into. A program keeps them alive, and lends
+  /// them to a Diagnostics that has none of its own.
+  std::shared_ptr<llvm::SourceMgr> shareSources() const { return sources; }
+  void adoptSources(std::shared_ptr<llvm::SourceMgr> other);
+
 private:
   void printOne(llvm::raw_ostream &os, const Diagnostic &diagnostic) const;
 
-  llvm::SourceMgr sources;
+  std::shared_ptr<llvm::SourceMgr> sources = std::make_shared<llvm::SourceMgr>();
   std::vector<Diagnostic> diagnostics;
   llvm::StringSet<> seen;
-  size_t dropped = 0;
+  size_t reports = 0, dropped = 0;
 };
 
 /// The candidate nearest to a mistyped `name`, or "" when none is near.

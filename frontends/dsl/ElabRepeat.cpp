@@ -18,6 +18,10 @@ void Elaborator::execRepeat(const RepeatStmt &repeat) {
           "expected at most " + llvm::Twine(kMaxIterations) + " iterations, but got " + llvm::Twine(*count));
     return;
   }
+  if (region->scan) {
+    error(repeat.range, "expected no 'repeat' inside a 'scan', but this one is in a fn called there");
+    return;
+  }
   for (int64_t i = 0; i < *count && !stopped; ++i)
     if (!execIteration(repeat, i))
       return;

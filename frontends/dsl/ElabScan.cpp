@@ -44,7 +44,8 @@ struct Elaborator::ScanFrame {
   int64_t heads = 1;
   bool hasHeads = false;
   RegionFrame *outside = nullptr;
-  std::vector<Input> inputs; ///< Per-token ones first; parallel to the block's first arguments.
+  CallFrame *frame = nullptr; ///< Whose names are states and outputs: a fn called in the body has its own.
+  std::vector<Input> inputs;  ///< Per-token ones first; parallel to the block's first arguments.
   std::map<std::tuple<void *, int, int64_t>, Value> known; ///< Inputs by value, mode, and group.
   std::vector<State> states;
   llvm::MapVector<llvm::StringRef, Output> outputs;
@@ -269,7 +270,7 @@ void Elaborator::assign(const Target &target, Value value, const Expr &expr) {
   }
   if (value.isTensor() && (llvm::isa<CallExpr, BinaryExpr, UnaryExpr>(expr)))
     nameResult(value, name);
-  ScanFrame *scan = region->scan;
+  ScanFrame *scan = region->scan && region->scan->frame == frame ? region->scan : nullptr;
   auto isState = [&](const ScanFrame::State &state) { return state.name == name; };
   auto state = scan ? llvm::find_if(scan->states, isState) : std::vector<ScanFrame::State>::iterator();
   bool toState = scan && state != scan->states.end() && target.indices.empty();
@@ -314,6 +315,7 @@ void Elaborator::execScan(const ScanStmt &stmt) {
   scan.stmt = &stmt;
   scan.hasHeads = !stmt.head.text.empty();
   scan.outside = region;
+  scan.frame = frame;
   if (region->scan) {
     error(stmt.headRange, "expected no 'scan' inside a 'scan', but this one is in a fn called there");
     return;
@@ -347,11 +349,14 @@ void Elaborator::execScan(const ScanStmt &stmt) {
     for (const ScanFrame::State &state : scan.states)
       after[state.name] = {};
     // What could not be reached is unknown, not undefined.
-    for (const Stmt *inner : stmt.body.stmts)
+    for (const Stmt *inner : stmt.body.stmts) {
+      if (auto *state = llvm::dyn_cast<StateStmt>(inner))
+        after[state->name.text] = {};
       if (auto *assign = llvm::dyn_cast<AssignStmt>(inner))
         for (const Target &target : assign->targets)
           if (!target.indices.empty())
             after[target.name.text] = {};
+    }
   }
   frame->env = std::move(after);
 }
@@ -406,10 +411,17 @@ std::optional<std::vector<mlir::Value>> Elaborator::buildInits(ScanFrame &scan, 
   return inits;
 }
 
-/// Ends the body and makes the op; its results go to `after`.
+/// Ends the body and makes the op; its results go to `after`. Fails, perhaps
+/// silently, if a value that was reported before reaches a state or an output.
 bool Elaborator::buildScan(ScanFrame &scan, RegionFrame &body, mlir::Region &bodyRegion,
                            llvm::StringMap<Value> &after) {
   const ScanStmt &stmt = *scan.stmt;
+  for (const auto &[name, output] : scan.outputs)
+    if (!output.value.isTensor())
+      return false;
+  for (const ScanFrame::State &state : scan.states)
+    if (!frame->env[state.name].isTensor())
+      return false;
   if (scan.outputs.empty() && scan.states.empty()) {
     error(stmt.headRange, "expected a scan with a state or an output, but got neither");
     return false;

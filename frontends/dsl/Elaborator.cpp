@@ -8,7 +8,8 @@ Elaborator::Elaborator(mlir::MLIRContext &context, const Symbols &symbols, const
                        Diagnostics &diagnostics, bool f64)
     : context(context), symbols(symbols), params(params), diagnostics(diagnostics),
       elementType(f64 ? mlir::Type(mlir::Float64Type::get(&context)) : mlir::Type(mlir::Float32Type::get(&context))),
-      report([this](Range range, const llvm::Twine &message) { error(range, message); }) {}
+      report([this](Range range, const llvm::Twine &message) { error(range, message); }),
+      errorsBefore(diagnostics.errorCount()) {}
 
 //===----------------------------------------------------------------------===//
 // Errors and locations
@@ -81,12 +82,12 @@ mlir::OwningOpRef<mlir::ModuleOp> Elaborator::run(const Function &entry, const G
 
   if (declareEntryArguments(entry, options)) {
     execBlock(entry.body);
-    if (!diagnostics.hasErrors() && checkResults(call))
+    if (good() && checkResults(call))
       finishEntry(entry, func);
   }
   frame = nullptr;
   region = nullptr;
-  if (diagnostics.hasErrors())
+  if (!good())
     return nullptr;
   // What verification says is about our IR, not about the user's program.
   std::string problem;
@@ -143,7 +144,7 @@ bool Elaborator::declareEntryArguments(const Function &entry, const GenerateOpti
     frame->env[argument.name.text] = value;
     ++index;
   }
-  return !diagnostics.hasErrors();
+  return good();
 }
 
 /// Dimensions that a call would bind come from the caller's options.

@@ -170,6 +170,7 @@ private:
   mlir::Location loc(Range range);
   void nameResult(const Value &value, llvm::StringRef name);
   bool spend(Range range);
+  bool good() const { return diagnostics.errorCount() == errorsBefore; }
 
   mlir::MLIRContext &context;
   const Symbols &symbols;
@@ -183,6 +184,7 @@ private:
   RegionFrame *region = nullptr;
   unsigned depth = 0, calls = 0;
   uint64_t statements = 0;
+  size_t errorsBefore; ///< Errors that are not ours.
   bool stopped = false; ///< A bound was hit: nothing more is elaborated.
 
   struct WeightPlace {

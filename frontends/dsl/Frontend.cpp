@@ -18,6 +18,7 @@ struct Program::Impl {
   llvm::StringMap<Value> params;
   std::vector<ParamInfo> paramInfos;
   std::vector<SourceText> texts;
+  std::shared_ptr<llvm::SourceMgr> sources; ///< The nodes point into them.
 };
 
 Program::Program() : impl(std::make_unique<Impl>()) {}
@@ -171,6 +172,8 @@ static void evaluateParams(const LoadOptions &options, const Symbols &symbols, S
 std::unique_ptr<Program> Program::load(const LoadOptions &options, Diagnostics &diagnostics) {
   std::unique_ptr<Program> program(new Program);
   Impl &impl = *program->impl;
+  impl.sources = diagnostics.shareSources();
+  size_t errors = diagnostics.errorCount();
   Loader loader(options, diagnostics);
   if (!loader.loadMain())
     return nullptr;
@@ -189,7 +192,7 @@ std::unique_ptr<Program> Program::load(const LoadOptions &options, Diagnostics &
     resolveFunction(*function, impl.symbols, diagnostics);
   for (const Function *function : impl.symbols.programFunctions())
     resolveFunction(*function, impl.symbols, diagnostics);
-  return diagnostics.hasErrors() ? nullptr : std::move(program);
+  return diagnostics.errorCount() != errors ? nullptr : std::move(program);
 }
 
 const std::vector<ParamInfo> &Program::params() const { return impl->paramInfos; }
@@ -225,6 +228,7 @@ static const Function *findEntry(const Symbols &symbols, llvm::StringRef name, D
 
 mlir::OwningOpRef<mlir::ModuleOp> Program::generate(mlir::MLIRContext &context, const GenerateOptions &options,
                                                     Diagnostics &diagnostics) const {
+  diagnostics.adoptSources(impl->sources);
   const Function *entry = findEntry(impl->symbols, options.entry, diagnostics);
   if (!entry)
     return nullptr;
@@ -233,6 +237,7 @@ mlir::OwningOpRef<mlir::ModuleOp> Program::generate(mlir::MLIRContext &context, 
 }
 
 std::optional<std::vector<WeightInfo>> Program::weights(Diagnostics &diagnostics) const {
+  diagnostics.adoptSources(impl->sources);
   const Function *entry = findEntry(impl->symbols, "", diagnostics);
   if (!entry)
     return std::nullopt;

@@ -1,7 +1,8 @@
 //===- Frontend.h - Programs in the language --------------------*- C++ -*-===//
 // From source text to a checked program, and from there to IR. Everything
 // reports through a Diagnostics; a null or failed result means that at least
-// one error is in it.
+// one error is in it. Diagnostics may differ from call to call, and need not
+// live as long as the program.
 //
 //   Diagnostics diagnostics;
 //   auto program = Program::load({.path = "gla.tg", .params = {{"D", "256"}}}, diagnostics);

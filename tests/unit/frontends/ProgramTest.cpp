@@ -148,6 +148,33 @@ TEST(ProgramTest, WrongInputShapesAreErrors) {
   EXPECT_EQ(message({}), "expected a size for 'K': entry 'f' leaves it open");
 }
 
+/// A program is used with other Diagnostics than it was loaded with, and again
+/// after an error; the same error twice is an error twice.
+TEST(ProgramTest, OutlivesItsDiagnostics) {
+  std::unique_ptr<Program> program;
+  {
+    Loaded loaded("fn bad(x: [T, 4]) {\n"
+                  "  scan over t { o[t] = x[t] . outer(x[t], x[t]) + slice(x[t], 3, 2) }\n"
+                  "  return o\n"
+                  "}\n"
+                  "fn twice(x: [T, 4]) { return bad(x) + bad(x) }\n"
+                  "fn fine(x: [T, 4]) { return x + x }\n");
+    program = std::move(loaded.program);
+  }
+  ASSERT_NE(program, nullptr);
+  mlir::MLIRContext context;
+  GenerateOptions options;
+  Diagnostics diagnostics;
+  for (int round = 0; round < 2; ++round) {
+    options.entry = "twice";
+    EXPECT_FALSE(program->generate(context, options, diagnostics));
+    EXPECT_NE(diagnostics.str().find("test.tg:2:"), std::string::npos) << diagnostics.str();
+    EXPECT_EQ(diagnostics.all().size(), 1u);
+    options.entry = "fine";
+    EXPECT_TRUE(program->generate(context, options, diagnostics));
+  }
+}
+
 TEST(ProgramTest, EmitsDoublePrecision) {
   Loaded loaded("fn f(x: [T, 4]) { return exp(x) }\n");
   mlir::MLIRContext context;
