@@ -162,6 +162,19 @@ public:
 
   std::unique_ptr<train::Decoder> decoder(int64_t B) override;
 
+  /// A part, compiled on first use.
+  CpuProgram &part(ModelPart which) {
+    auto &compiled = parts[int(which)];
+    if (!compiled) {
+      auto module = buildPart(compilation, program, which);
+      auto result = CpuProgram::compile(*module, entriesOf(which), compilation.threads());
+      if (failed(result))
+        throw CompileError();
+      compiled = std::move(*result);
+    }
+    return *compiled;
+  }
+
 private:
   static constexpr int64_t kRow = FlatWeights::kRow;
   friend class CpuDecoder;
@@ -177,18 +190,6 @@ private:
                            std::string(what) + " " + std::to_string(tokens[i]) + " at row " + std::to_string(i / T) +
                                ", position " + std::to_string(i % T) + " is not in the vocabulary of " +
                                std::to_string(vocabulary));
-  }
-
-  CpuProgram &part(ModelPart which) {
-    auto &compiled = parts[int(which)];
-    if (!compiled) {
-      auto module = buildPart(compilation, program, which);
-      auto result = CpuProgram::compile(*module, entriesOf(which), compilation.threads());
-      if (failed(result))
-        throw CompileError();
-      compiled = std::move(*result);
-    }
-    return *compiled;
   }
 
   /// Leading bindings: ids, labels if any, weights.
@@ -290,4 +291,8 @@ std::unique_ptr<train::Decoder> CpuModel::decoder(int64_t B) { return std::make_
 
 std::unique_ptr<train::Model> tidegate::compileModel(const ProgramSource &source, const CompileOptions &options) {
   return std::make_unique<CpuModel>(source, options);
+}
+
+runtime::Executor &tidegate::gradientExecutor(train::Model &model) {
+  return static_cast<CpuModel &>(model).part(ModelPart::Train).entry("loss_and_grads");
 }

@@ -109,4 +109,24 @@ struct PlanReport {
 };
 PlanReport planModel(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options);
 
+/// Measured times of one training step.
+struct BenchReport {
+  struct Row {
+    std::string what;  ///< "product 4096 x 512 x 512", a kernel's name
+    std::string where; ///< its first source position
+    int64_t calls = 0; ///< in one step
+    double seconds = 0;
+    double flops = 0; ///< 0 where not counted
+  };
+  double stepSeconds = 0;     ///< median of a whole step: loss, gradients, norm, update
+  double flops = 0;           ///< of matrix products in the step
+  double productsPerSecond = 0; ///< FLOP/s of one large square product on this machine
+  double compileSeconds = 0;
+  std::vector<Row> rows; ///< slowest first
+  /// The step's share of what products alone would allow.
+  double share() const { return flops / stepSeconds / productsPerSecond; }
+};
+/// Runs `repeats` steps on random tokens after one to warm up.
+BenchReport benchModel(const ProgramSource &source, int64_t B, int64_t T, int repeats, const CompileOptions &options);
+
 } // namespace tidegate

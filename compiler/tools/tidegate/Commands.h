@@ -14,6 +14,7 @@ ExitCode runEmit(std::span<const std::string> args);
 ExitCode runEntry(std::span<const std::string> args);
 ExitCode runVerify(std::span<const std::string> args);
 ExitCode runPlan(std::span<const std::string> args);
+ExitCode runBench(std::span<const std::string> args);
 
 struct Command {
   std::string_view name, summary; ///< The summary is one line for `tidegate help`.
@@ -28,6 +29,7 @@ inline constexpr Command kCommands[] = {
     {"run", "Execute one function or layer on tensors from a file", runEntry},
     {"verify", "Check a model against stored values, or its compiled forms against each other", runVerify},
     {"plan", "Memory and work of a training step, before running it", runPlan},
+    {"bench", "Time a training step, kernel by kernel", runBench},
 };
 
 /// The whole tool: picks the command, runs it, and turns every exception into

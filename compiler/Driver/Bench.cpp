@@ -1,0 +1,102 @@
+//===- Bench.cpp - Measured times of a training step ------------*- C++ -*-===//
+#include "compiler/Driver/CpuModel.h"
+#include "runtime/core/Blas.h"
+#include "runtime/core/Random.h"
+#include "runtime/train/Init.h"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+using namespace tidegate;
+
+namespace {
+using Clock = std::chrono::steady_clock;
+double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
+
+/// The best of a few large square products.
+template <typename Real>
+double productRate() {
+  constexpr int64_t n = 2048;
+  std::vector<Real> a(n * n, Real(1)), b(n * n, Real(1)), c(n * n);
+  double best = 0;
+  for (int i = 0; i < 5; ++i) {
+    auto start = Clock::now();
+    runtime::gemm(false, true, n, n, n, Real(1), a.data(), n, b.data(), n, Real(0), c.data(), n);
+    best = std::max(best, 2.0 * n * n * n / since(start));
+  }
+  return best;
+}
+
+/// A line of the report for one step of the plan.
+BenchReport::Row rowOf(const runtime::Plan &plan, const runtime::Step &step, int64_t B, int64_t T) {
+  BenchReport::Row row;
+  row.where = step.where;
+  if (auto *p = std::get_if<runtime::Product>(&step.what)) {
+    int64_t m = p->m.at(B, T), n = p->n.at(B, T), k = p->k.at(B, T);
+    row.what = "product " + std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k);
+    row.flops = 2.0 * double(m) * double(n) * double(k);
+  } else if (auto *l = std::get_if<runtime::Launch>(&step.what)) {
+    row.what = plan.kernels[l->kernel].name;
+    row.flops = l->flopsPerToken * double(B) * double(T);
+  } else {
+    row.what = std::holds_alternative<runtime::Copy>(step.what)     ? "copy"
+               : std::holds_alternative<runtime::Lookup>(step.what) ? "lookup"
+                                                                    : "lookup_grad";
+  }
+  return row;
+}
+} // namespace
+
+BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t T, int repeats,
+                                 const CompileOptions &options) {
+  BenchReport report;
+  auto start = Clock::now();
+  auto model = compileModel(source, options);
+  runtime::Executor &executor = gradientExecutor(*model);
+  report.compileSeconds = since(start);
+  train::initialiseParameters(*model, 1);
+  runtime::RandomStream random(1, "bench");
+  std::vector<int32_t> ids(B * T), labels(B * T);
+  for (int64_t i = 0; i < B * T; ++i) {
+    ids[i] = int32_t(random.below(model->vocab(), 2 * i));
+    labels[i] = int32_t(random.below(model->vocab(), 2 * i + 1));
+  }
+  train::StepConfig config;
+  config.lr = 1e-4;
+  model->trainStep(ids, labels, B, T, config); // warm up: memory, code, threads
+
+  std::map<std::string, BenchReport::Row> rows;
+  std::vector<double> steps;
+  executor.onStep = [&](size_t i, double seconds) {
+    auto row = rowOf(executor.plan(), executor.plan().steps[i], B, T);
+    auto &sum = rows.try_emplace(row.what, BenchReport::Row{row.what, row.where, 0, 0, 0}).first->second;
+    ++sum.calls;
+    sum.seconds += seconds;
+    sum.flops += row.flops;
+  };
+  for (int i = 0; i < repeats; ++i) {
+    config.step = i + 2;
+    start = Clock::now();
+    model->trainStep(ids, labels, B, T, config);
+    steps.push_back(since(start));
+  }
+  executor.onStep = nullptr;
+  report.stepSeconds = median(steps);
+  report.flops = executor.plan().flops(B, T);
+  report.productsPerSecond = options.precision == Precision::F64 ? productRate<double>() : productRate<float>();
+  for (auto &[name, row] : rows) {
+    row.calls /= repeats;
+    row.seconds /= repeats;
+    row.flops /= repeats;
+    report.rows.push_back(row);
+  }
+  std::sort(report.rows.begin(), report.rows.end(),
+            [](const auto &a, const auto &b) { return a.seconds > b.seconds; });
+  return report;
+}
