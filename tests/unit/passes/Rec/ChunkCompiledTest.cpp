@@ -1,0 +1,103 @@
+//===- ChunkCompiledTest.cpp - Compiled chunk scans against token scans ---===//
+// The chunk form and its gradient as machine code, in f64 and f32, against the
+// token form in the reference interpreter, on the same (rounded) numbers.
+//===----------------------------------------------------------------------===//
+#include "Chunked.h"
+#include "EventPrograms.h"
+
+#include "compiler/Plan/CpuProgram.h"
+#include "mlir/Transforms/Passes.h"
+#include "passes/Nn/Passes.h"
+
+#include <cmath>
+
+using namespace tidegate;
+using namespace tidegate::test;
+
+/// Runs a function compiled for numbers of type Real; results have the shapes of `like`.
+template <typename Real>
+static std::vector<reference::Tensor> runCompiled(runtime::Executor &function, const Sizes &sizes,
+                                                  const std::vector<reference::Tensor> &arguments,
+                                                  const std::vector<reference::Tensor> &like) {
+  std::vector<std::vector<Real>> buffers;
+  std::vector<void *> bindings;
+  for (const auto &argument : arguments)
+    buffers.emplace_back(argument.values.begin(), argument.values.end());
+  for (const auto &result : like)
+    buffers.emplace_back(result.values.size(), std::numeric_limits<Real>::quiet_NaN());
+  for (auto &buffer : buffers)
+    bindings.push_back(buffer.data());
+  function.run(sizes.batch, sizes.tokens, bindings);
+  std::vector<reference::Tensor> results;
+  for (size_t i = 0; i < like.size(); ++i) {
+    const auto &buffer = buffers[arguments.size() + i];
+    results.push_back(numbers(like[i].shape, {buffer.begin(), buffer.end()}));
+  }
+  return results;
+}
+
+template <typename Real>
+static void check(const std::vector<Event> &events, const Sizes &sizes, const std::vector<double> &gates,
+                  std::mt19937 &random, double valueBound, double gradientBound, const std::string &what) {
+  Case c = makeCase(events, sizes, random, gatesFrom(gates, random));
+  if (sizeof(Real) == 4)
+    for (size_t at = 0; (at = c.text.find("f64", at)) != std::string::npos;)
+      c.text.replace(at, 3, "f32");
+  Module token(c.text), chunked(c.text);
+  auto round = [](reference::Tensor &tensor) {
+    for (double &x : tensor.values)
+      x = Real(x);
+  };
+  for (auto &argument : c.arguments)
+    round(argument);
+  auto want = token.run("f", c.arguments);
+  auto arguments = c.arguments;
+  for (const auto &result : want) {
+    arguments.push_back(randomTensor(result.shape, random));
+    round(arguments.back());
+  }
+  addGradient(token);
+  auto wantGradient = token.run("f_grad", arguments);
+
+  toChunk(chunked, 32);
+  addGradient(chunked);
+  mlir::PassManager manager(&chunked.context);
+  manager.addPass(mlir::createCanonicalizerPass());
+  manager.addPass(mlir::createCSEPass());
+  manager.addNestedPass<mlir::func::FuncOp>(nn::createFuseRows());
+  ASSERT_TRUE(succeeded(manager.run(*chunked.module))) << chunked.errors;
+  auto program = CpuProgram::compile(*chunked.module, {"f", "f_grad"}, 2);
+  ASSERT_TRUE(succeeded(program)) << chunked.errors;
+  auto got = runCompiled<Real>((*program)->entry("f"), sizes, c.arguments, want);
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < want.size(); ++i)
+    EXPECT_LE(relativeError(got[i], want[i]), valueBound) << what << ", result " << i;
+  auto gotGradient = runCompiled<Real>((*program)->entry("f_grad"), sizes, arguments, wantGradient);
+  ASSERT_EQ(gotGradient.size(), wantGradient.size());
+  double scale = 0;
+  for (const auto &tensor : wantGradient)
+    scale = std::max(scale, largest(tensor));
+  for (size_t i = 0; i < wantGradient.size(); ++i)
+    EXPECT_LE(relativeError(gotGradient[i], wantGradient[i], 1e-2 * scale), gradientBound)
+        << what << ", gradient of argument " << i;
+}
+
+// Compilation takes most of the time, so the events of several recurrences
+// stand in one body: adds with and without a read of the state, now and stale,
+// both kinds of decay, a read between two adds.
+static const std::vector<Event> kDelta = {{'s'}, {'a', true, true}, {'r'}};
+static const std::vector<Event> kMixed = {{'c'}, {'a', true, true, true}, {'r'}, {'a'}, {'r'}};
+static const std::vector<double> kHardGates = {0, -1e-3, -0.3, -5, -50, -1000};
+
+TEST(ChunkCompiledTest, F64) {
+  std::mt19937 random(17);
+  check<double>(kDelta, {2, 150, 2, 8, 24}, kHardGates, random, 1e-11, 1e-9, "gated delta rule");
+}
+
+// Hard gates among mild ones lose no digits in f32 either.
+TEST(ChunkCompiledTest, F32) {
+  std::mt19937 random(19);
+  check<float>({{'s'}, {'a'}, {'r'}}, {2, 150, 2, 16, 8}, kHardGates, random, 3e-6, 2e-5, "gated linear attention");
+  check<float>(kDelta, {1, 65, 2, 16, 24}, {-1000}, random, 3e-6, 2e-5, "gated delta rule, closed gates");
+  check<float>(kMixed, {1, 150, 2, 8, 8}, kHardGates, random, 3e-6, 2e-5, "two adds");
+}
