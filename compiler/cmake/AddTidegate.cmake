@@ -5,7 +5,18 @@
 add_library(tidegate_mlir INTERFACE)
 target_include_directories(tidegate_mlir SYSTEM INTERFACE ${MLIR_INCLUDE_DIRS} ${LLVM_INCLUDE_DIRS})
 target_compile_definitions(tidegate_mlir INTERFACE ${LLVM_DEFINITIONS_LIST})
-if(NOT TIDEGATE_STATIC_LLVM)
+if(TIDEGATE_STATIC_LLVM)
+  # Every archive in one group: the linker takes the members that are used, and
+  # drops the sections that are not.
+  file(GLOB mlir_archives ${LLVM_LIBRARY_DIR}/libMLIR*.a)
+  execute_process(COMMAND ${LLVM_CONFIG} --link-static --libfiles orcjit native passes
+                  OUTPUT_VARIABLE llvm_archives OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  separate_arguments(llvm_archives)
+  find_library(ZSTD_ARCHIVE libzstd.a REQUIRED)
+  find_library(ZLIB_ARCHIVE libz.a REQUIRED)
+  target_link_libraries(tidegate_mlir INTERFACE -Wl,--start-group ${mlir_archives} ${llvm_archives} -Wl,--end-group
+                        ${ZSTD_ARCHIVE} ${ZLIB_ARCHIVE} ${CMAKE_DL_LIBS} rt m)
+else()
   target_link_libraries(tidegate_mlir INTERFACE MLIR LLVM)
 endif()
 
