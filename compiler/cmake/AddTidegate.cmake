@@ -9,7 +9,7 @@ if(TIDEGATE_STATIC_LLVM)
   # Every archive in one group: the linker takes the members that are used, and
   # drops the sections that are not.
   file(GLOB mlir_archives ${LLVM_LIBRARY_DIR}/libMLIR*.a)
-  execute_process(COMMAND ${LLVM_CONFIG} --link-static --libfiles orcjit native passes
+  execute_process(COMMAND ${TIDEGATE_LLVM_CONFIG} --link-static --libfiles orcjit native passes
                   OUTPUT_VARIABLE llvm_archives OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
   separate_arguments(llvm_archives)
   find_library(ZSTD_ARCHIVE libzstd.a REQUIRED)

@@ -30,6 +30,7 @@ struct Run {
   std::vector<void *> address; // per buffer
   std::byte *scratch;
   int64_t scratchStride;
+  int threads; // as many as there is scratch for
 
   template <typename T>
   T *as(int buffer) const {
@@ -43,7 +44,7 @@ struct Run {
       buffers.push_back(address[b]);
     int64_t items = launch.items.at(B, T);
     int64_t parts = launch.isScan ? items : std::min(items, Plan::kParts);
-#pragma omp parallel for schedule(dynamic, 1) if (parts > 1)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (parts > 1)
     for (int64_t part = 0; part < parts; ++part) {
       void *own = scratch + omp_get_thread_num() * scratchStride;
       kernel.function(buffers.data(), items * part / parts, items * (part + 1) / parts, part, B, T, own);
@@ -128,7 +129,8 @@ Executor::Executor(Plan plan) : thePlan(std::move(plan)) {
     bytes = std::max(bytes, kernel.scratchBytes);
   // Whole pages apart, so that threads never share one.
   scratchStride = (bytes + 4095) / 4096 * 4096 + 4096;
-  scratch = allocate(scratchStride * omp_get_max_threads());
+  threads = omp_get_max_threads();
+  scratch = allocate(scratchStride * threads);
   poison = std::getenv("TIDEGATE_POISON") != nullptr;
 }
 
@@ -159,9 +161,11 @@ void Executor::reserve(int64_t bytes) {
 void Executor::run(int64_t B, int64_t T, std::span<void *const> bindings) {
   const Layout &place = layout(B, T);
   reserve(place.bytes);
-  if (poison) // every byte 0xff: NaN in both float types
+  if (poison) { // every byte 0xff: NaN in both float types
     std::memset(arena, 0xff, place.bytes);
-  Run run{thePlan, B, T, {}, scratch, scratchStride};
+    std::memset(scratch, 0xff, scratchStride * threads);
+  }
+  Run run{thePlan, B, T, {}, scratch, scratchStride, threads};
   for (size_t i = 0; i < thePlan.buffers.size(); ++i) {
     const Buffer &buffer = thePlan.buffers[i];
     run.address.push_back(buffer.isBound() ? bindings[buffer.binding] : arena + std::max<int64_t>(place.offsets[i], 0));

@@ -13,7 +13,8 @@
 namespace tidegate::runtime {
 
 /// Owns the arena of one plan and runs it. Results do not depend on the number
-/// of threads.
+/// of threads. With TIDEGATE_POISON in the environment, arena and scratch are
+/// filled with NaN before each run, so that a read before a write shows.
 class Executor {
 public:
   explicit Executor(Plan plan);
@@ -40,6 +41,7 @@ private:
   int64_t arenaSize = 0;
   std::byte *scratch = nullptr; // one piece per thread
   int64_t scratchStride = 0;
+  int threads = 1;
   bool poison = false;
 };
 

@@ -47,10 +47,14 @@ static void initializeOnce() {
   std::call_once(flag, [] {
     llvm::InitializeNativeTarget();
     llvm::InitializeNativeTargetAsmPrinter();
-    // Vector exp and log: in a library of its own beside libm. Without it LLVM
-    // finds no vector routine to call and loops with exp stay scalar.
-    dlopen("libmvec.so.1", RTLD_NOW | RTLD_GLOBAL);
   });
+}
+
+/// The C library's vector exp and log, in a library of its own beside libm.
+/// Where it is missing, loops with exp stay scalar.
+static bool hasVectorMath() {
+  static const bool has = dlopen("libmvec.so.1", RTLD_NOW | RTLD_GLOBAL) != nullptr;
+  return has;
 }
 
 static LogicalResult lowerToLLVMDialect(ModuleOp module) {
@@ -91,7 +95,8 @@ static void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
     f.addFnAttr("prefer-vector-width", "512");
   }
   llvm::TargetLibraryInfoImpl library(machine.getTargetTriple());
-  library.addVectorizableFunctionsFromVecLib(llvm::VectorLibrary::LIBMVEC, machine.getTargetTriple());
+  if (hasVectorMath())
+    library.addVectorizableFunctionsFromVecLib(llvm::VectorLibrary::LIBMVEC, machine.getTargetTriple());
 
   llvm::LoopAnalysisManager loops;
   llvm::FunctionAnalysisManager functions;
