@@ -7,9 +7,8 @@ option(TIDEGATE_TESTS "Build the tests" ON)
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
 endif()
-# Dev: quick to compile, still fast enough to run the tests, asserts on.
-set(CMAKE_CXX_FLAGS_DEV "-O1 -g1" CACHE STRING "")
-set(CMAKE_C_FLAGS_DEV "-O1 -g1" CACHE STRING "")
+# The build type Dev has no flags of its own: quick to compile, fast enough to
+# run the tests.
 if(TIDEGATE_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
