@@ -45,9 +45,10 @@ BenchReport::Row rowOf(const runtime::Plan &plan, const runtime::Step &step, int
     row.what = plan.kernels[l->kernel].name;
     row.flops = l->flopsPerToken * double(B) * double(T);
   } else {
-    row.what = std::holds_alternative<runtime::Copy>(step.what)     ? "copy"
-               : std::holds_alternative<runtime::Lookup>(step.what) ? "lookup"
-                                                                    : "lookup_grad";
+    row.what = std::holds_alternative<runtime::Copy>(step.what)        ? "copy"
+               : std::holds_alternative<runtime::Lookup>(step.what)    ? "lookup"
+               : std::holds_alternative<runtime::ShortConv>(step.what) ? "short_conv"
+                                                                       : "lookup_grad";
   }
   return row;
 }

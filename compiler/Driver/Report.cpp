@@ -41,6 +41,18 @@ std::string lineOf(const Plan &plan, const runtime::Step &step) {
                       [&](const runtime::LookupGrad &l) {
                         line << "scatter " << buffer(l.out) << "[" << buffer(l.ids) << "] += " << buffer(l.in);
                       },
+                      [&](const runtime::ShortConv &s) {
+                        using Kind = runtime::ShortConv::Kind;
+                        line << "conv    " << buffer(s.out)
+                             << (s.kind == Kind::Forward     ? " = "
+                                 : s.kind == Kind::InputGrad ? " = input gradient of "
+                                                             : " = weight gradient of ")
+                             << buffer(s.rows) << ", " << buffer(s.with) << "  width " << s.width;
+                        if (s.edge >= 0)
+                          line << ", from " << buffer(s.edge);
+                        if (s.outEdge >= 0)
+                          line << ", to " << buffer(s.outEdge);
+                      },
                       [&](const runtime::Copy &c) { line << "copy    " << buffer(c.to) << " = " << buffer(c.from); }},
              step.what);
   if (!step.where.empty())

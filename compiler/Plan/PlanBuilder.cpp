@@ -136,7 +136,8 @@ private:
     for (Operation &op : function.getBody().front().without_terminator()) {
       LogicalResult status =
           llvm::TypeSwitch<Operation *, LogicalResult>(&op)
-              .Case<func::CallOp, nn::MapOp, rec::ScanOp, nn::DotOp, nn::LookupOp, nn::LookupGradOp, nn::ReshapeOp>(
+              .Case<func::CallOp, nn::MapOp, rec::ScanOp, nn::DotOp, nn::LookupOp, nn::LookupGradOp, nn::ReshapeOp,
+                    nn::ShortConvOp, nn::ShortConvInputGradOp, nn::ShortConvWeightGradOp>(
                   [&](auto typed) { return add(typed, places); })
               .Default([](Operation *op) {
                 return op->emitOpError("is not in a map: nn-fuse has to run before planning");
@@ -317,6 +318,55 @@ private:
     return success();
   }
 
+  LogicalResult add(nn::ShortConvOp op, DenseMap<Value, Place> &places) {
+    auto step = convolution(op, runtime::ShortConv::Kind::Forward, op.getWeight().getType(), places);
+    step.outEdge = edgePlace(op.getInput(), op.getNext(), places);
+    addStep(op.getLoc(), step);
+    return success();
+  }
+
+  LogicalResult add(nn::ShortConvInputGradOp op, DenseMap<Value, Place> &places) {
+    auto step = convolution(op, runtime::ShortConv::Kind::InputGrad, op.getWeight().getType(), places);
+    step.outEdge = edgePlace(op.getInput(), op.getPastGrad(), places);
+    addStep(op.getLoc(), step);
+    return success();
+  }
+
+  LogicalResult add(nn::ShortConvWeightGradOp op, DenseMap<Value, Place> &places) {
+    addStep(op.getLoc(), convolution(op, runtime::ShortConv::Kind::WeightGrad, op.getType(), places));
+    return success();
+  }
+
+  /// What the three convolution ops have in common: two operands, one or no edge, the first result.
+  runtime::ShortConv convolution(Operation *op, runtime::ShortConv::Kind kind, RankedTensorType weight,
+                                 DenseMap<Value, Place> &places) {
+    const Place rows = places.lookup(op->getOperand(0));
+    runtime::ShortConv step;
+    step.kind = kind;
+    step.rows = rows.buffer;
+    step.with = places.lookup(op->getOperand(1)).buffer;
+    if (op->getNumOperands() > 2)
+      step.edge = places.lookup(op->getOperand(2)).buffer;
+    step.batch = rows.dims[0];
+    step.tokens = rows.dims[1];
+    step.channels = weight.getDimSize(0);
+    step.width = weight.getDimSize(1);
+    Place out = newPlace(op->getResult(0), dynamicDims(rows, tensorOf(op->getOperand(0))));
+    places[op->getResult(0)] = out;
+    step.out = out.buffer;
+    return step;
+  }
+
+  /// The buffer of a convolution's edge rows, -1 if nobody reads them.
+  int edgePlace(Value rows, Value edge, DenseMap<Value, Place> &places) {
+    if (edge.use_empty())
+      return -1;
+    const Extent batch = places.lookup(rows).dims[0];
+    Place place = newPlace(edge, batch);
+    places[edge] = place;
+    return place.buffer;
+  }
+
   /// The result's buffer becomes the caller's; a value that is an argument, or
   /// leaves twice, is copied.
   void bindResult(const Place &place, RankedTensorType type) {
@@ -351,6 +401,10 @@ private:
       } else if (auto *g = std::get_if<runtime::LookupGrad>(&step.what)) {
         for (int b : {g->in, g->ids, g->out})
           touch(b, i);
+      } else if (auto *s = std::get_if<runtime::ShortConv>(&step.what)) {
+        for (int b : {s->rows, s->with, s->edge, s->out, s->outEdge})
+          if (b >= 0)
+            touch(b, i);
       } else if (auto *c = std::get_if<runtime::Copy>(&step.what)) {
         for (int b : {c->from, c->to})
           touch(b, i);

@@ -286,8 +286,11 @@ static FailureOr<Tensors> evaluate(Operation *op, Operands operands) {
       return call.emitOpError("calls an unknown function '") << call.getCallee() << "'";
     return runFunction(callee, operands);
   }
+  bool isKnown = false;
+  auto conv = evaluateConv(op, operands, isKnown);
+  if (isKnown)
+    return conv;
   for (auto family : {evaluateElementwise, evaluateNn, evaluateRec}) {
-    bool isKnown = false;
     FailureOr<Tensor> result = family(op, operands, isKnown);
     if (!isKnown)
       continue;

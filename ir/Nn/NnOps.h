@@ -24,6 +24,10 @@ llvm::LogicalResult inferElementwiseType(std::optional<mlir::Location> loc, mlir
 llvm::LogicalResult inferReducedType(std::optional<mlir::Location> loc, mlir::ValueRange operands,
                                      llvm::ArrayRef<int64_t> dims, llvm::SmallVectorImpl<mlir::Type> &types);
 
+/// Result types of `nn.short_conv` and its input gradient: rows, and W-1 rows beside them.
+llvm::LogicalResult inferShortConvTypes(std::optional<mlir::Location> loc, mlir::ValueRange operands,
+                                        llvm::SmallVectorImpl<mlir::Type> &types);
+
 /// Number of leading `?` dimensions.
 int64_t rowRank(mlir::RankedTensorType type);
 

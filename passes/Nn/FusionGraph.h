@@ -1,7 +1,8 @@
 //===- FusionGraph.h - A block as fusion sees it ----------------*- C++ -*-===//
-// Every op of a function's block has a role. Barriers (products, scans, calls)
-// keep their order and split the block into stages. Members are computed in
-// exactly one map. Copies are cheap: each map that needs one computes it again.
+// Every op of a function's block has a role. Barriers (products, scans,
+// convolutions, calls) keep their order and split the block into stages. Members
+// are computed in exactly one map. Copies are cheap: each map that needs one
+// computes it again.
 //===----------------------------------------------------------------------===//
 #pragma once
 

@@ -1,10 +1,11 @@
 //===- ExposeStates.cpp - States become arguments and results ---*- C++ -*-===//
 // Implements -rec-expose-states. Functions are rewritten from the callees up:
-// each gets one argument and one result per state of its own scans and of its
-// calls, in program order.
+// each gets one argument and one result per state of its own scans and
+// convolutions and of its calls, in program order.
 //===----------------------------------------------------------------------===//
 #include "passes/Rec/Passes.h"
 
+#include "ir/Nn/NnOps.h"
 #include "ir/Rec/RecOps.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/SymbolTable.h"
@@ -53,7 +54,7 @@ private:
       return func.emitOpError("has no body whose states could be carried");
     SmallVector<Operation *> ops;
     func.walk([&](Operation *op) {
-      if (isa<ScanOp, func::CallOp>(op))
+      if (isa<ScanOp, nn::ShortConvOp, func::CallOp>(op))
         ops.push_back(op);
     });
     SmallVector<State> states;
@@ -61,6 +62,10 @@ private:
     for (Operation *op : ops) {
       if (auto scan = dyn_cast<ScanOp>(op)) {
         exposeScan(func, scan, states);
+        continue;
+      }
+      if (auto conv = dyn_cast<nn::ShortConvOp>(op)) {
+        exposeConv(func, conv, states);
         continue;
       }
       auto call = cast<func::CallOp>(op);
@@ -104,6 +109,18 @@ private:
       addResult(func, state, final);
       states.push_back(state);
     }
+  }
+
+  /// The state of a convolution is its past.
+  void exposeConv(func::FuncOp func, nn::ShortConvOp conv, SmallVectorImpl<State> &states) {
+    if (conv.getPast()) {
+      emitWarning(conv.getLoc()) << "the past of this convolution is a value of its own and is not carried";
+      return;
+    }
+    State state{"state." + std::to_string(numOwn[func]++), conv.getNext().getType(), conv.getLoc()};
+    conv.getPastMutable().assign(addArgument(func, state));
+    addResult(func, state, conv.getNext());
+    states.push_back(state);
   }
 
   void exposeCall(func::FuncOp func, func::CallOp call, ArrayRef<State> inner, const std::string &prefix,

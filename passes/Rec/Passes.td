@@ -26,11 +26,12 @@ def RecToChunk : Pass<"rec-to-chunk", "::mlir::ModuleOp"> {
 }
 
 def RecExposeStates : Pass<"rec-expose-states", "::mlir::ModuleOp"> {
-  let summary = "States of scans become arguments and results";
+  let summary = "States of scans and pasts of convolutions become arguments and results";
   let description = [{
     For decoding with a carried state: every scan that the entry function
     reaches, and whose states start at zero, takes them from a new argument of
-    its function and returns them as new results. Calls are followed, so that a
+    its function and returns them as new results; so does every `nn.short_conv`
+    with its past, the W-1 inputs before the sequence. Calls are followed, so that a
     function called 24 times gives the entry function 24 states of each kind.
     New arguments and results come last, in the order of the program, and carry
     `nn.state = "path"`, a name that is unique in the entry function.

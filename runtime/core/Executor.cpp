@@ -3,6 +3,7 @@
 
 #include "runtime/core/Blas.h"
 #include "runtime/core/Error.h"
+#include "runtime/core/ShortConv.h"
 
 #include <algorithm>
 #include <chrono>
@@ -115,6 +116,22 @@ struct Run {
     }
   }
   void operator()(const LookupGrad &l) const { plan.elementBytes == 8 ? scatter<double>(l) : scatter<float>(l); }
+
+  template <typename T>
+  void convolve(const ShortConv &s) const {
+    ShortConvSizes sizes{s.batch.at(B, this->T), s.tokens.at(B, this->T), s.channels, s.width};
+    const T *rows = as<T>(s.rows), *with = as<T>(s.with), *edge = s.edge < 0 ? nullptr : as<T>(s.edge);
+    T *outEdge = s.outEdge < 0 ? nullptr : as<T>(s.outEdge);
+    switch (s.kind) {
+    case ShortConv::Kind::Forward:
+      return shortConv(sizes, rows, with, edge, as<T>(s.out), outEdge);
+    case ShortConv::Kind::InputGrad:
+      return shortConvInputGrad(sizes, rows, with, edge, as<T>(s.out), outEdge);
+    case ShortConv::Kind::WeightGrad:
+      return shortConvWeightGrad(sizes, rows, with, edge, as<T>(s.out));
+    }
+  }
+  void operator()(const ShortConv &s) const { plan.elementBytes == 8 ? convolve<double>(s) : convolve<float>(s); }
 
   void operator()(const Copy &c) const {
     const Buffer &from = plan.buffers[c.from];

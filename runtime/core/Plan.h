@@ -80,12 +80,25 @@ struct LookupGrad {
   int64_t rows = 0, width = 0;
 };
 
+/// A short convolution over time or one of its gradients; see runtime/core/ShortConv.h.
+struct ShortConv {
+  enum class Kind { Forward, InputGrad, WeightGrad };
+  Kind kind = Kind::Forward;
+  /// Forward: x and w; InputGrad: dy and w; WeightGrad: x and dy.
+  int rows = 0, with = 0;
+  int edge = -1; ///< past, dnext or past; -1: none
+  int out = 0;
+  int outEdge = -1; ///< next or dpast; -1: not stored
+  Extent batch, tokens;
+  int64_t channels = 0, width = 0;
+};
+
 struct Copy {
   int from = 0, to = 0;
 };
 
 struct Step {
-  std::variant<Launch, Product, Lookup, LookupGrad, Copy> what;
+  std::variant<Launch, Product, Lookup, LookupGrad, ShortConv, Copy> what;
   std::string where; ///< source position, for plans and profiles
 };
 

@@ -265,6 +265,70 @@ func.func @is_index_c1(%ids: tensor<?xi32>) {
 
 // -----
 
+func.func @short_conv_c1(%x: tensor<?x8xf32>, %w: tensor<8x4xf32>) {
+  // expected-error @below {{expects B x T x C rows, but got tensor<?x8xf32>}}
+  %0, %1 = nn.short_conv %x, %w : tensor<?x8xf32>, tensor<8x4xf32>
+  return
+}
+
+// -----
+
+func.func @short_conv_c2(%x: tensor<?x?x8xf32>, %w: tensor<6x4xf32>) {
+  // expected-error @below {{expects a C x W weight with W of at least 2 for rows of type tensor<?x?x8xf32>, but got tensor<6x4xf32>}}
+  %0, %1 = nn.short_conv %x, %w : tensor<?x?x8xf32>, tensor<6x4xf32>
+  return
+}
+
+// -----
+
+func.func @short_conv_c2_width(%x: tensor<?x?x8xf32>, %w: tensor<8x1xf32>) {
+  // expected-error @below {{expects a C x W weight with W of at least 2 for rows of type tensor<?x?x8xf32>, but got tensor<8x1xf32>}}
+  %0, %1 = nn.short_conv %x, %w : tensor<?x?x8xf32>, tensor<8x1xf32>
+  return
+}
+
+// -----
+
+func.func @short_conv_c3(%x: tensor<?x?x8xf32>, %w: tensor<8x4xf32>, %p: tensor<?x4x8xf32>) {
+  // expected-error @below {{expects tensor<?x3x8xf32> for the W-1 rows beside the sequence, but got tensor<?x4x8xf32>}}
+  %0, %1 = nn.short_conv %x, %w after %p : tensor<?x?x8xf32>, tensor<8x4xf32>, tensor<?x4x8xf32>
+  return
+}
+
+// -----
+
+func.func @short_conv_c4(%x: tensor<?x?x8xf32>, %w: tensor<8x4xf64>) {
+  // expected-error @below {{expects operands of one element type, but got 'f32' and 'f64'}}
+  %0, %1 = nn.short_conv %x, %w : tensor<?x?x8xf32>, tensor<8x4xf64>
+  return
+}
+
+// -----
+
+func.func @short_conv_input_grad_c3(%x: tensor<?x?x8xf32>, %w: tensor<8x4xf32>, %p: tensor<?x3x8xf64>) {
+  // expected-error @below {{expects tensor<?x3x8xf32> for the W-1 rows beside the sequence, but got tensor<?x3x8xf64>}}
+  %0, %1 = nn.short_conv_input_grad %x, %w before %p : tensor<?x?x8xf32>, tensor<8x4xf32>, tensor<?x3x8xf64>
+  return
+}
+
+// -----
+
+func.func @short_conv_weight_grad_c2(%x: tensor<?x?x8xf32>) {
+  // expected-error @below {{expects a C x W weight with W of at least 2 for rows of type tensor<?x?x8xf32>, but got tensor<4x8xf32>}}
+  %0 = nn.short_conv_weight_grad %x, %x : tensor<?x?x8xf32>, tensor<?x?x8xf32> -> tensor<4x8xf32>
+  return
+}
+
+// -----
+
+func.func @short_conv_weight_grad_c5(%x: tensor<?x?x8xf32>, %dy: tensor<?x?x6xf32>) {
+  // expected-error @below {{expects a cotangent of the input's type 'tensor<?x?x8xf32>', but got 'tensor<?x?x6xf32>'}}
+  %0 = nn.short_conv_weight_grad %x, %dy : tensor<?x?x8xf32>, tensor<?x?x6xf32> -> tensor<8x4xf32>
+  return
+}
+
+// -----
+
 func.func @map_c1(%x: tensor<?x8xf32>) {
   // expected-error @below {{body sees operand 0 as 'tensor<4xf32>', but 'tensor<?x8xf32>' gives 'tensor<8xf32>'}}
   %0 = nn.map rows 1 (%x) operand_rows [true] result_rows [true] {

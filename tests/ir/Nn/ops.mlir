@@ -97,6 +97,24 @@ func.func @products(%x: tensor<?x?x8xf32>, %w: tensor<16x8xf32>, %q: tensor<2x3x
   return
 }
 
+// CHECK-LABEL: func.func @short_convolutions
+func.func @short_convolutions(%x: tensor<?x?x8xf32>, %w: tensor<8x4xf32>, %e: tensor<?x3x8xf32>) {
+  // CHECK: %{{.*}}, %{{.*}} = nn.short_conv %{{.*}}, %{{.*}} : tensor<?x?x8xf32>, tensor<8x4xf32>
+  // GENERIC: "nn.short_conv"(%{{.*}}, %{{.*}}) : (tensor<?x?x8xf32>, tensor<8x4xf32>) -> (tensor<?x?x8xf32>, tensor<?x3x8xf32>)
+  %0, %n0 = nn.short_conv %x, %w : tensor<?x?x8xf32>, tensor<8x4xf32>
+  // CHECK-NEXT: nn.short_conv %{{.*}}, %{{.*}} after %{{.*}} : tensor<?x?x8xf32>, tensor<8x4xf32>, tensor<?x3x8xf32>
+  %1, %n1 = nn.short_conv %x, %w after %e : tensor<?x?x8xf32>, tensor<8x4xf32>, tensor<?x3x8xf32>
+  // CHECK-NEXT: nn.short_conv_input_grad %{{.*}}, %{{.*}} : tensor<?x?x8xf32>, tensor<8x4xf32>
+  %2, %n2 = nn.short_conv_input_grad %x, %w : tensor<?x?x8xf32>, tensor<8x4xf32>
+  // CHECK-NEXT: nn.short_conv_input_grad %{{.*}}, %{{.*}} before %{{.*}} : tensor<?x?x8xf32>, tensor<8x4xf32>, tensor<?x3x8xf32>
+  %3, %n3 = nn.short_conv_input_grad %x, %w before %e : tensor<?x?x8xf32>, tensor<8x4xf32>, tensor<?x3x8xf32>
+  // CHECK-NEXT: nn.short_conv_weight_grad %{{.*}}, %{{.*}} : tensor<?x?x8xf32>, tensor<?x?x8xf32> -> tensor<8x4xf32>
+  %4 = nn.short_conv_weight_grad %x, %0 : tensor<?x?x8xf32>, tensor<?x?x8xf32> -> tensor<8x4xf32>
+  // CHECK-NEXT: nn.short_conv_weight_grad %{{.*}}, %{{.*}} after %{{.*}} : tensor<?x?x8xf32>, tensor<?x?x8xf32>, tensor<?x3x8xf32> -> tensor<8x4xf32>
+  %5 = nn.short_conv_weight_grad %x, %0 after %e : tensor<?x?x8xf32>, tensor<?x?x8xf32>, tensor<?x3x8xf32> -> tensor<8x4xf32>
+  return
+}
+
 // CHECK-LABEL: func.func @indices
 func.func @indices(%ids: tensor<?x?xi32>, %table: tensor<100x8xf32>, %x: tensor<?x?x8xf32>, %c: tensor<?x?x1xf32>) {
   // CHECK: nn.lookup %{{.*}}, %{{.*}} : tensor<100x8xf32>, tensor<?x?xi32> -> tensor<?x?x8xf32>

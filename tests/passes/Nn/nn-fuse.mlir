@@ -275,3 +275,21 @@ func.func @calls_keep_their_order(%x: tensor<?x?x32xf32>, %y: tensor<?x?x32xf32>
   %r = call @g(%e) : (tensor<?x?x32xf32>) -> tensor<?x?x32xf32>
   return %c, %r : tensor<?x?x32xf32>, tensor<?x?x32xf32>
 }
+
+// -----
+
+// A convolution reads other rows: what comes before and after it are maps of their own.
+// CHECK-LABEL: func.func @convolution_is_a_barrier
+// CHECK: %[[BEFORE:.*]] = nn.map rows 2
+// CHECK: nn.neg
+// CHECK: %[[Y:.*]], %[[NEXT:.*]] = nn.short_conv %[[BEFORE]], %{{.*}}
+// CHECK: %[[AFTER:.*]] = nn.map rows 2(%[[Y]])
+// CHECK: nn.sigmoid
+// CHECK: return %[[AFTER]], %[[NEXT]]
+func.func @convolution_is_a_barrier(%x: tensor<?x?x8xf32>, %w: tensor<8x4xf32>) -> (tensor<?x?x8xf32>, tensor<?x3x8xf32>) {
+  %n = nn.neg %x : tensor<?x?x8xf32>
+  %y, %next = nn.short_conv %n, %w : tensor<?x?x8xf32>, tensor<8x4xf32>
+  %s = nn.sigmoid %y : tensor<?x?x8xf32>
+  %z = nn.mul %y, %s : tensor<?x?x8xf32>, tensor<?x?x8xf32>
+  return %z, %next : tensor<?x?x8xf32>, tensor<?x3x8xf32>
+}

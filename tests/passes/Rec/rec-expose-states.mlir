@@ -82,3 +82,31 @@ func.func @other(%x: tensor<?x?x2x4xf32>) -> tensor<?x2x4xf32> {
 // expected-error @below {{expects a function 'model', but the module has none}}
 module {
 }
+
+// -----
+
+// The past of a convolution is a state; one that has a past of its own keeps it.
+
+// CHECK-LABEL: func.func private @mixer(
+// CHECK-SAME:    %[[X:[^:]*]]: tensor<?x?x4xf32>, %[[W:[^:]*]]: tensor<4x3xf32>, %[[P:[^:]*]]: tensor<?x2x4xf32> {nn.state = "state.0"})
+// CHECK-SAME:    -> (tensor<?x?x4xf32>, tensor<?x2x4xf32> {nn.state = "state.0"})
+// CHECK:         %[[Y:.*]], %[[N:.*]] = nn.short_conv %[[X]], %[[W]] after %[[P]]
+// CHECK:         return %[[Y]], %[[N]]
+func.func private @mixer(%x: tensor<?x?x4xf32>, %w: tensor<4x3xf32>) -> tensor<?x?x4xf32> {
+  %y, %next = nn.short_conv %x, %w : tensor<?x?x4xf32>, tensor<4x3xf32>
+  return %y : tensor<?x?x4xf32>
+}
+
+// CHECK-LABEL: func.func @model(
+// CHECK-SAME:    %[[P0:[^:]*]]: tensor<?x2x4xf32> {nn.state = "mixer.0.state.0"}, %[[P1:[^:]*]]: tensor<?x2x4xf32> {nn.state = "mixer.1.state.0"})
+// CHECK:         %[[M0:.*]]:2 = call @mixer(%{{.*}}, %{{.*}}, %[[P0]])
+// CHECK:         %[[M1:.*]]:2 = call @mixer(%[[M0]]#0, %{{.*}}, %[[P1]])
+// CHECK:         %[[Z:.*]], %{{.*}} = nn.short_conv %[[M1]]#0, %{{.*}} after %{{.*}} :
+// CHECK:         return %[[Z]], %[[M0]]#1, %[[M1]]#1
+func.func @model(%x: tensor<?x?x4xf32>, %w: tensor<4x3xf32>, %past: tensor<?x2x4xf32>) -> tensor<?x?x4xf32> {
+  %0 = call @mixer(%x, %w) : (tensor<?x?x4xf32>, tensor<4x3xf32>) -> tensor<?x?x4xf32>
+  %1 = call @mixer(%0, %w) : (tensor<?x?x4xf32>, tensor<4x3xf32>) -> tensor<?x?x4xf32>
+  // expected-warning @below {{the past of this convolution is a value of its own and is not carried}}
+  %y, %next = nn.short_conv %1, %w after %past : tensor<?x?x4xf32>, tensor<4x3xf32>, tensor<?x2x4xf32>
+  return %y : tensor<?x?x4xf32>
+}

@@ -130,3 +130,5 @@ TEST(CpuCodeTest, MapsAgreeInF64) { compareFile<double>(TIDEGATE_SOURCE_DIR "/te
 TEST(CpuCodeTest, MapsAgreeInF32) { compareFile<float>(TIDEGATE_SOURCE_DIR "/tests/exec/map.mlir", 3e-6); }
 TEST(CpuCodeTest, ScansAgreeInF64) { compareFile<double>(TIDEGATE_SOURCE_DIR "/tests/exec/scan.mlir", 1e-12); }
 TEST(CpuCodeTest, ScansAgreeInF32) { compareFile<float>(TIDEGATE_SOURCE_DIR "/tests/exec/scan.mlir", 2e-5); }
+TEST(CpuCodeTest, ConvolutionsAgreeInF64) { compareFile<double>(TIDEGATE_SOURCE_DIR "/tests/exec/conv.mlir", 1e-14); }
+TEST(CpuCodeTest, ConvolutionsAgreeInF32) { compareFile<float>(TIDEGATE_SOURCE_DIR "/tests/exec/conv.mlir", 1e-6); }

@@ -205,3 +205,40 @@ TEST(NnGradientTest, Indices) {
     return %y : tensor<?x?x1xf64>
   })");
 }
+
+// Each op with and without an edge, all results; T from 1 to 9 is often below W.
+TEST(NnGradientTest, ShortConvolutions) {
+  std::string x = "tensor<?x?x$Kxf64>", w = "tensor<$Kx4xf64>", edge = "tensor<?x3x$Kxf64>";
+  auto rows = [&](const std::string &op, const std::string &word) {
+    SCOPED_TRACE(op + " " + word);
+    std::string results = "(" + x + ", " + edge + ")", argument, use, type;
+    if (!word.empty())
+      argument = ", %e: " + edge, use = " " + word + " %e", type = ", " + edge;
+    expectGradient("func.func @f(%x: " + x + ", %w: " + w + argument + ") -> " + results + " {\n  %y, %n = nn." + op +
+                       " %x, %w" + use + " : " + x + ", " + w + type + "\n  return %y, %n : " + x + ", " + edge +
+                       "\n}\n",
+                   /*order=*/2, /*seeds=*/6);
+  };
+  rows("short_conv", "");
+  rows("short_conv", "after");
+  rows("short_conv_input_grad", "");
+  rows("short_conv_input_grad", "before");
+  for (bool hasPast : {false, true}) {
+    SCOPED_TRACE(hasPast);
+    expectGradient(function("%x: " + x + ", %dy: " + x + (hasPast ? ", %e: " + edge : ""), w,
+                            "nn.short_conv_weight_grad %x, %dy" + std::string(hasPast ? " after %e" : "") + " : " + x +
+                                ", " + x + (hasPast ? ", " + edge : "") + " -> " + w),
+                   2, 6);
+  }
+}
+
+// Only what is carried to the next tokens is used: the rows get no cotangent.
+TEST(NnGradientTest, ShortConvolutionByItsNextPast) {
+  expectGradient(R"(func.func @f(%x: tensor<?x?x$Kxf64>, %w: tensor<$Kx3xf64>, %e: tensor<?x2x$Kxf64>)
+      -> tensor<?x2x$Kxf64> {
+    %s = nn.sin %x : tensor<?x?x$Kxf64>
+    %y, %n = nn.short_conv %s, %w after %e : tensor<?x?x$Kxf64>, tensor<$Kx3xf64>, tensor<?x2x$Kxf64>
+    return %n : tensor<?x2x$Kxf64>
+  })",
+                 2, 6);
+}

@@ -74,3 +74,27 @@ static void expectContinues(bool chunked) {
 TEST(ExposeStatesTest, TokenFormContinuesWithItsStates) { expectContinues(/*chunked=*/false); }
 
 TEST(ExposeStatesTest, ChunkFormContinuesWithItsStates) { expectContinues(/*chunked=*/true); }
+
+// A convolution is continued from every length, below and above its width of 4.
+TEST(ExposeStatesTest, ConvolutionContinuesWithItsPast) {
+  const char *const text = R"(
+    func.func @model(%x: tensor<?x?x3xf64>, %w: tensor<3x4xf64>) -> tensor<?x?x3xf64> {
+      %y, %next = nn.short_conv %x, %w : tensor<?x?x3xf64>, tensor<3x4xf64>
+      return %y : tensor<?x?x3xf64>
+    })";
+  std::mt19937 random(1);
+  auto x = randomTensor({2, 12, 3}, random), w = randomTensor({3, 4}, random);
+  Module whole(text), parts(text);
+  auto want = whole.run("model", {x, w});
+  mlir::PassManager manager(&parts.context);
+  manager.addPass(rec::createRecExposeStates());
+  ASSERT_TRUE(succeeded(manager.run(*parts.module))) << parts.errors;
+  auto past = reference::Tensor::zeros({2, 3, 3});
+  const int64_t cuts[] = {0, 1, 3, 4, 10, 12};
+  for (int i = 0; i < 5; ++i) {
+    auto results = parts.run("model", {tokens(x, cuts[i], cuts[i + 1]), w, past});
+    ASSERT_EQ(results.size(), 2u);
+    EXPECT_LE(relativeError(results[0], tokens(want[0], cuts[i], cuts[i + 1])), 1e-14) << "part " << i;
+    past = results[1];
+  }
+}
