@@ -29,6 +29,7 @@ static constexpr BuiltinInfo kBuiltins[] = {
     {Builtin::Diag, "diag", 1, "diag(x)"},
     {Builtin::Matmul, "matmul", 2, "matmul(x, w)"},
     {Builtin::Lookup, "lookup", 2, "lookup(table, ids)"},
+    {Builtin::CausalConv, "causal_conv", 2, "causal_conv(x, w)"},
     {Builtin::Floor, "floor", 1, "floor(n)"},
     {Builtin::Ceil, "ceil", 1, "ceil(n)"},
     {Builtin::Normal, "normal", 1, "normal(std)"},

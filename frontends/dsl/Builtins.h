@@ -15,7 +15,7 @@ enum class Builtin {
   // Reductions over the last dimension.
   Sum, Mean, Max,
   // Shapes and products.
-  Heads, Flatten, Transpose, Slice, Outer, Diag, Matmul, Lookup,
+  Heads, Flatten, Transpose, Slice, Outer, Diag, Matmul, Lookup, CausalConv,
   // Compile-time numbers.
   Floor, Ceil,
   // Initialisations of weights.

@@ -25,6 +25,7 @@ Value Elaborator::evalBuiltin(const BuiltinInfo &info, const CallExpr &call) {
   case Builtin::Slice: return slice(call, args[0], args[1], args[2]);
   case Builtin::Outer: return outer(call, args[0], args[1]);
   case Builtin::Matmul: return matmul(call, args[0], args[1]);
+  case Builtin::CausalConv: return causalConv(call, args[0], args[1]);
   case Builtin::Lookup: return lookupRows(call, args[0], args[1]);
   case Builtin::Diag: {
     Range range = call.args[0].value->range;
@@ -270,4 +271,26 @@ Value Elaborator::lookupRows(const CallExpr &call, const Value &table, const Val
   mlir::Value result =
       nn::LookupOp::create(region->builder, loc(call.range), tensorType(shape, ids.batched), table.tensor, ids.tensor);
   return tensorValue(result, shape, ids.batched, call.range);
+}
+
+/// x [T, n], w [n, W] -> [T, n]
+Value Elaborator::causalConv(const CallExpr &call, const Value &x, const Value &w) {
+  Range xRange = call.args[0].value->range, wRange = call.args[1].value->range;
+  if (!hasRank(x, 1, xRange, "in causal_conv(x, w)") || !hasRank(w, 1, wRange, "in causal_conv(x, w)"))
+    return {};
+  if (x.shape.size() != 2 || x.shape[0] != kTime) {
+    auto builder = error(xRange, "expected x of shape [T, n] in causal_conv(x, w), but got " + describe(x));
+    describeOrigin(builder, "x", {&x, xRange});
+    return {};
+  }
+  if (w.shape.size() != 2 || w.batched || w.shape[0] != x.shape[1] || w.shape[1] < 2) {
+    auto builder = error(wRange, "expected a weight [" + dimStr(x.shape[1]) +
+                                     ", W] with at least 2 taps as w in causal_conv(x, w), but got " + describe(w) +
+                                     (w.batched ? " for each row of the batch" : ""));
+    describeOrigin(builder, "x", {&x, xRange});
+    describeOrigin(builder, "w", {&w, wRange});
+    return {};
+  }
+  auto op = nn::ShortConvOp::create(region->builder, loc(call.range), x.tensor, w.tensor, mlir::Value());
+  return tensorValue(op.getResult(), x.shape, x.batched, call.range);
 }

@@ -138,6 +138,7 @@ private:
   Value slice(const CallExpr &call, const Value &x, const Value &begin, const Value &size);
   Value outer(const CallExpr &call, const Value &x, const Value &y);
   Value matmul(const CallExpr &call, const Value &x, const Value &w);
+  Value causalConv(const CallExpr &call, const Value &x, const Value &w);
   Value lookupRows(const CallExpr &call, const Value &table, const Value &ids);
 
   // Tensors (ElabTensor.cpp).

@@ -84,7 +84,60 @@ constexpr Row kGla[] = {
     {"use_l2warp", Rule::Fixed, "", "false"},
 };
 
-constexpr Table kTables[] = {{"gla", kGla}};
+// FLA's DeltaNetConfig.
+constexpr Row kDeltaNet[] = {
+    {"hidden_size", Rule::Param, "D", ""},
+    {"num_hidden_layers", Rule::Param, "L", ""},
+    {"num_heads", Rule::Param, "H", ""},
+    {"vocab_size", Rule::Param, "vocab", ""},
+    {"expand_k", Rule::Param, "expand_k", ""},
+    {"expand_v", Rule::Param, "expand_v", ""},
+    {"norm_eps", Rule::Param, "eps", ""},
+    {"initializer_range", Rule::Param, "init_std", ""},
+    {"conv_size", Rule::OptionParam, "conv_width", ""},
+    {"hidden_ratio", Rule::OptionParam, "mlp_ratio", ""},
+    {"intermediate_size", Rule::OptionParam, "mlp_width", ""},
+    {"qkv_rank", Rule::Rank, "rank", ""},
+    {"hidden_act", Rule::Fixed, "", "\"swish\" \"silu\""},
+    {"qk_activation", Rule::Fixed, "", "\"silu\""},
+    {"qk_norm", Rule::Fixed, "", "\"l2\""},
+    {"use_beta", Rule::Fixed, "", "true"},
+    {"use_gate", Rule::Fixed, "", "false"},
+    {"use_output_norm", Rule::Fixed, "", "true"},
+    {"use_short_conv", Rule::Fixed, "", "true"},
+    {"allow_neg_eigval", Rule::Fixed, "", "false"},
+    {"attn", Rule::Fixed, "", "null"},
+    {"attnres_block_size", Rule::Fixed, "", "null"},
+    {"tie_word_embeddings", Rule::Fixed, "", "false"},
+    {"use_l2warp", Rule::Fixed, "", "false"},
+};
+
+// FLA's GatedDeltaNetConfig. `num_v_heads` may exceed `num_heads`.
+constexpr Row kGatedDeltaNet[] = {
+    {"hidden_size", Rule::Param, "D", ""},
+    {"num_hidden_layers", Rule::Param, "L", ""},
+    {"num_heads", Rule::Param, "H", ""},
+    {"num_v_heads", Rule::OptionParam, "H_v", ""},
+    {"head_dim", Rule::Param, "head_dim", ""},
+    {"vocab_size", Rule::Param, "vocab", ""},
+    {"expand_v", Rule::Param, "expand_v", ""},
+    {"norm_eps", Rule::Param, "eps", ""},
+    {"initializer_range", Rule::Param, "init_std", ""},
+    {"conv_size", Rule::OptionParam, "conv_width", ""},
+    {"hidden_ratio", Rule::OptionParam, "mlp_ratio", ""},
+    {"intermediate_size", Rule::OptionParam, "mlp_width", ""},
+    {"qkv_rank", Rule::Rank, "rank", ""},
+    {"hidden_act", Rule::Fixed, "", "\"swish\" \"silu\""},
+    {"use_gate", Rule::Fixed, "", "true"},
+    {"use_short_conv", Rule::Fixed, "", "true"},
+    {"allow_neg_eigval", Rule::Fixed, "", "false"},
+    {"attn", Rule::Fixed, "", "null"},
+    {"attnres_block_size", Rule::Fixed, "", "null"},
+    {"tie_word_embeddings", Rule::Fixed, "", "false"},
+    {"use_l2warp", Rule::Fixed, "", "false"},
+};
+
+constexpr Table kTables[] = {{"gla", kGla}, {"delta_net", kDeltaNet}, {"gated_deltanet", kGatedDeltaNet}};
 
 class Reader {
 public:

@@ -65,6 +65,45 @@ TEST(HfConfigTest, FullRankAndWidthOfTheMlp) {
   EXPECT_EQ(std::count(params->begin(), params->end(), std::pair<std::string, std::string>("mlp_width", "96")), 1);
 }
 
+/// Weights of an example under the configuration of a golden case.
+std::map<std::string, std::vector<int64_t>> weightsOf(const std::string &example, const std::string &golden) {
+  Diagnostics diagnostics;
+  auto params = paramsFromConfig(TIDEGATE_SOURCE_DIR "/tests/golden/" + golden + "/config.json", diagnostics);
+  EXPECT_TRUE(params.has_value()) << diagnostics.str();
+  LoadOptions load;
+  load.path = TIDEGATE_SOURCE_DIR "/examples/" + example + "/" + example + ".tg";
+  load.params = params.value_or(ParamOverrides());
+  auto program = Program::load(load, diagnostics);
+  auto weights = program ? program->weights(diagnostics) : std::nullopt;
+  EXPECT_TRUE(weights.has_value()) << diagnostics.str();
+  std::map<std::string, std::vector<int64_t>> shapes;
+  for (const WeightInfo &weight : weights.value_or(std::vector<WeightInfo>()))
+    shapes[weight.name] = weight.shape;
+  return shapes;
+}
+
+TEST(HfConfigTest, DeltaNetBecomesParamsOfTheExample) {
+  auto shapes = weightsOf("delta_net", "delta_net_r8");
+  using Shape = std::vector<int64_t>;
+  EXPECT_EQ(shapes.size(), 37u);
+  EXPECT_EQ(shapes["model.layers.1.attn.q_conv1d.weight"], Shape({64, 1, 4}));
+  EXPECT_EQ(shapes["model.layers.0.attn.k_proj.1.weight"], Shape({64, 8}));
+  EXPECT_EQ(shapes["model.layers.0.attn.b_proj.weight"], Shape({2, 64}));
+  EXPECT_EQ(shapes["model.layers.0.attn.o_norm.weight"], Shape({32}));
+}
+
+TEST(HfConfigTest, GatedDeltaNetBecomesParamsOfTheExample) {
+  auto shapes = weightsOf("gated_deltanet", "gated_deltanet_r8");
+  using Shape = std::vector<int64_t>;
+  EXPECT_EQ(shapes.size(), 45u);
+  EXPECT_EQ(shapes["model.layers.0.attn.q_conv1d.weight"], Shape({64, 1, 4}));
+  EXPECT_EQ(shapes["model.layers.0.attn.v_conv1d.weight"], Shape({128, 1, 4}));
+  EXPECT_EQ(shapes["model.layers.1.attn.A_log"], Shape({2}));
+  EXPECT_EQ(shapes["model.layers.1.attn.dt_bias"], Shape({2}));
+  EXPECT_EQ(shapes["model.layers.1.attn.g_proj.weight"], Shape({128, 64}));
+  EXPECT_EQ(shapes["model.layers.1.attn.o_proj.weight"], Shape({64, 128}));
+}
+
 TEST(HfConfigTest, UnsupportedOptionsNameTheKey) {
   EXPECT_EQ(messageOf(with("\"use_short_conv\": false", "\"use_short_conv\": true")),
             "config.json: expected 'use_short_conv' to be false, but got true");
@@ -81,9 +120,10 @@ TEST(HfConfigTest, UnsupportedOptionsNameTheKey) {
 TEST(HfConfigTest, WhatIsNoConfig) {
   EXPECT_EQ(messageOf("{"), "config.json: expected a JSON object");
   EXPECT_EQ(messageOf("[1]"), "config.json: expected a JSON object");
-  EXPECT_EQ(messageOf("{}"), "config.json: expected 'model_type' to be gla, but it is missing");
+  EXPECT_EQ(messageOf("{}"),
+            "config.json: expected 'model_type' to be gla or delta_net or gated_deltanet, but it is missing");
   EXPECT_EQ(messageOf("{\"model_type\": \"llama\"}"),
-            "config.json: expected 'model_type' to be gla, but got \"llama\"");
+            "config.json: expected 'model_type' to be gla or delta_net or gated_deltanet, but got \"llama\"");
   Diagnostics diagnostics;
   EXPECT_FALSE(paramsFromConfig("/nowhere/config.json", diagnostics).has_value());
   EXPECT_NE(diagnostics.str().find("cannot read '/nowhere/config.json'"), std::string::npos);

@@ -23,16 +23,16 @@ struct Loaded {
   }
 };
 
-std::unique_ptr<Program> loadGla(Params params, Diagnostics &diagnostics) {
+std::unique_ptr<Program> loadExample(const std::string &name, Params params, Diagnostics &diagnostics) {
   LoadOptions load;
-  load.path = TIDEGATE_SOURCE_DIR "/examples/gla/gla.tg";
+  load.path = TIDEGATE_SOURCE_DIR "/examples/" + name + "/" + name + ".tg";
   load.params = std::move(params);
   return Program::load(load, diagnostics);
 }
 
-int64_t countWeights(const std::string &rank) {
+int64_t countWeights(const std::string &example, Params params) {
   Diagnostics diagnostics;
-  auto program = loadGla({{"rank", rank}}, diagnostics);
+  auto program = loadExample(example, std::move(params), diagnostics);
   auto weights = program ? program->weights(diagnostics) : std::nullopt;
   EXPECT_TRUE(weights.has_value()) << diagnostics.str();
   int64_t total = 0;
@@ -41,16 +41,41 @@ int64_t countWeights(const std::string &rank) {
   return total;
 }
 
-TEST(GlaTest, ParameterCounts) {
-  EXPECT_EQ(countWeights("full"), 374471168);
-  EXPECT_EQ(countWeights("256"), 355596800);
-  EXPECT_EQ(countWeights("64"), 332003840);
-  EXPECT_EQ(countWeights("32"), 328071680);
+TEST(ExamplesTest, ParameterCountsOfGla) {
+  EXPECT_EQ(countWeights("gla", {{"rank", "full"}}), 374471168);
+  EXPECT_EQ(countWeights("gla", {{"rank", "256"}}), 355596800);
+  EXPECT_EQ(countWeights("gla", {{"rank", "64"}}), 332003840);
+  EXPECT_EQ(countWeights("gla", {{"rank", "32"}}), 328071680);
+}
+
+TEST(ExamplesTest, ParameterCountsOfDeltaNet) {
+  EXPECT_EQ(countWeights("delta_net", {{"rank", "full"}}), 374557184);
+  EXPECT_EQ(countWeights("delta_net", {{"rank", "256"}}), 336808448);
+  EXPECT_EQ(countWeights("delta_net", {{"rank", "64"}}), 308496896);
+  EXPECT_EQ(countWeights("delta_net", {{"rank", "32"}}), 303778304);
+  EXPECT_EQ(countWeights("delta_net", {{"H", "8"}}), 374362112);
+}
+
+TEST(ExamplesTest, ParameterCountsOfGatedDeltaNet) {
+  EXPECT_EQ(countWeights("gated_deltanet", {{"rank", "full"}}), 525852032);
+  EXPECT_EQ(countWeights("gated_deltanet", {{"rank", "512"}}), 488103296);
+  EXPECT_EQ(countWeights("gated_deltanet", {{"rank", "256"}}), 431480192);
+  EXPECT_EQ(countWeights("gated_deltanet", {{"rank", "64"}}), 389012864);
+  EXPECT_EQ(countWeights("gated_deltanet", {{"rank", "32"}}), 381934976);
+  // The count that the reference publishes.
+  EXPECT_EQ(countWeights("gated_deltanet", {{"H", "4"}, {"L", "21"}}), 357781928);
+  Params sixteen = {{"H", "16"}, {"head_dim", "128"}};
+  EXPECT_EQ(countWeights("gated_deltanet", sixteen), 526242560);
+  for (auto [rank, count] : {std::pair("512", 488493824), {"256", 431870720}, {"64", 389403392}, {"32", 382325504}}) {
+    Params params = sixteen;
+    params.emplace_back("rank", rank);
+    EXPECT_EQ(countWeights("gated_deltanet", params), count) << rank;
+  }
 }
 
 TEST(GlaTest, LayersAreOneFunction) {
   Diagnostics diagnostics;
-  auto program = loadGla({}, diagnostics);
+  auto program = loadExample("gla", {}, diagnostics);
   ASSERT_NE(program, nullptr) << diagnostics.str();
   mlir::MLIRContext context;
   auto module = program->generate(context, {}, diagnostics);
