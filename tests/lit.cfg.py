@@ -20,3 +20,6 @@ for name in ("OMP_NUM_THREADS", "HOME", "TMPDIR"):
 
 # Memory that was not written reads as NaN.
 config.environment["TIDEGATE_POISON"] = "1"
+
+# Threads that wait give their core away: tests run side by side.
+config.environment["OMP_WAIT_POLICY"] = "passive"

@@ -95,3 +95,13 @@ PlanReport tidegate::planModel(const ProgramSource &source, int64_t B, int64_t T
   int64_t bytes = vocabOf(source) * B * T;
   return {bytes, {{"weights", bytes}}, 2e9, 3, "step  1", "{\"peak_bytes\":" + std::to_string(bytes) + "}"};
 }
+
+BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t T, int repeats,
+                                 const CompileOptions &) {
+  BenchReport report;
+  report.stepSeconds = 0.5;
+  report.flops = double(vocabOf(source) * B * T);
+  report.productsPerSecond = 4 * report.flops;
+  report.rows = {{"product", "bigram.tg:1", repeats, 0.25, report.flops}};
+  return report;
+}
