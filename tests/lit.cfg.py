@@ -14,7 +14,7 @@ config.environment["PATH"] = path
 config.substitutions.append(("%examples", os.path.join(config.source_dir, "examples")))
 # Executables are found by PATH; FileCheck's variables never leak between labels.
 config.environment["FILECHECK_OPTS"] = "--enable-var-scope"
-for name in ("OMP_NUM_THREADS", "HOME", "TMPDIR"):
+for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "HOME", "TMPDIR"):
     if name in os.environ:
         config.environment[name] = os.environ[name]
 

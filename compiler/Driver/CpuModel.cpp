@@ -5,7 +5,7 @@
 
 #include <cmath>
 #include <cstring>
-#include <numeric>
+#include <sys/mman.h>
 
 using namespace tidegate;
 using runtime::Dtype;
@@ -54,27 +54,26 @@ FlatWeights::FlatWeights(const std::vector<train::ParameterSpec> &specs) {
 }
 
 namespace {
-/// Zero-filled memory, aligned for vectors.
+/// Zero-filled memory in whole pages, which exist once they are touched.
 class Array {
 public:
-  Array(int64_t elements, Dtype dtype) : dtype(dtype), count(elements) {
-    size_t bytes = std::max<size_t>(64, (elements * dtypeSize(dtype) + 63) / 64 * 64);
-    memory.reset(static_cast<std::byte *>(std::aligned_alloc(64, bytes)));
-    if (!memory)
+  Array(int64_t elements, Dtype dtype) : dtype(dtype), bytes(std::max<size_t>(1, elements * dtypeSize(dtype))) {
+    void *pages = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED)
       throw RuntimeError(RuntimeError::Kind::Io, "cannot allocate " + std::to_string(bytes) + " bytes for weights");
-    std::memset(memory.get(), 0, bytes);
+    memory = static_cast<std::byte *>(pages);
   }
-  void *at(int64_t element) const { return memory.get() + element * dtypeSize(dtype); }
+  ~Array() { munmap(memory, bytes); }
+  Array(const Array &) = delete;
+  Array &operator=(const Array &) = delete;
+
+  void *at(int64_t element) const { return memory + element * dtypeSize(dtype); }
   HostSpan span(int64_t first, int64_t elements) const { return {dtype, at(first), elements}; }
-  int64_t bytes() const { return count * dtypeSize(dtype); }
 
 private:
-  struct Free {
-    void operator()(std::byte *p) const { std::free(p); }
-  };
   Dtype dtype;
-  int64_t count;
-  std::unique_ptr<std::byte, Free> memory;
+  size_t bytes;
+  std::byte *memory = nullptr;
 };
 
 class CpuModel : public train::Model {
