@@ -70,7 +70,7 @@ BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t
   }
   train::StepConfig config;
   config.lr = 1e-4;
-  model->trainStep(ids, labels, B, T, config); // warm up: memory, code, threads
+  model->trainStep({ids, labels, B, T}, config); // warm up: memory, code, threads
 
   std::map<std::string, BenchReport::Row> rows;
   std::vector<double> steps;
@@ -84,7 +84,7 @@ BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t
   for (int i = 0; i < repeats; ++i) {
     config.step = i + 2;
     start = Clock::now();
-    model->trainStep(ids, labels, B, T, config);
+    model->trainStep({ids, labels, B, T}, config);
     steps.push_back(since(start));
   }
   executor.onStep = nullptr;

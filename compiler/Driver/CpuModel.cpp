@@ -110,24 +110,15 @@ public:
     return (k == 0 ? first : second).span(flat.offsets[i], specs[i].elements());
   }
 
-  train::LossResult lossAndGradients(std::span<const int32_t> ids, std::span<const int32_t> labels, int64_t B,
-                                     int64_t T) override {
-    checkTokens(ids, B, T, "id", false);
-    checkTokens(labels, B, T, "label", true);
-    HostTensor loss(type, {1});
-    auto bindings = inputs(ids, labels);
-    bindings.push_back(loss.view().data);
-    for (size_t i : order)
-      bindings.push_back(gradients.at(flat.offsets[i]));
-    part(ModelPart::Train).entry("loss_and_grads").run(B, T, bindings);
-    int64_t count = std::count_if(labels.begin(), labels.end(), [](int32_t label) { return label >= 0; });
-    return {loss.view().get(0), count};
+  train::LossResult lossAndGradients(const train::TokenBatch &batch) override {
+    return lossAndGradients(batch, gradients);
   }
 
-  train::StepResult trainStep(std::span<const int32_t> ids, std::span<const int32_t> labels, int64_t B, int64_t T,
+  using train::Model::trainStep;
+  train::StepResult trainStep(std::span<const train::TokenBatch> microBatches,
                               const train::StepConfig &config) override {
     train::StepResult result;
-    result.loss = lossAndGradients(ids, labels, B, T).loss;
+    result.loss = accumulate(microBatches);
     HostTensor squares(type, {1});
     void *norm[] = {gradients.at(0), squares.view().data};
     part(ModelPart::Train).entry("grad_norm").run(flat.rows, 1, norm);
@@ -137,15 +128,13 @@ public:
     return result;
   }
 
-  train::LossResult evalLoss(std::span<const int32_t> ids, std::span<const int32_t> labels, int64_t B,
-                             int64_t T) override {
-    checkTokens(ids, B, T, "id", false);
-    checkTokens(labels, B, T, "label", true);
+  train::LossResult evalLoss(const train::TokenBatch &batch) override {
+    checkBatch(batch);
     HostTensor sum(type, {1}), count(type, {1});
-    auto bindings = inputs(ids, labels);
+    auto bindings = inputs(batch.ids, batch.labels);
     bindings.push_back(sum.view().data);
     bindings.push_back(count.view().data);
-    part(ModelPart::Loss).entry("loss").run(B, T, bindings);
+    part(ModelPart::Loss).entry("loss").run(batch.B, batch.T, bindings);
     double n = count.view().get(0);
     return {n > 0 ? sum.view().get(0) / n : 0, int64_t(n)};
   }
@@ -177,6 +166,58 @@ public:
 private:
   static constexpr int64_t kRow = FlatWeights::kRow;
   friend class CpuDecoder;
+
+  train::LossResult lossAndGradients(const train::TokenBatch &batch, const Array &to) {
+    checkBatch(batch);
+    HostTensor loss(type, {1});
+    auto bindings = inputs(batch.ids, batch.labels);
+    bindings.push_back(loss.view().data);
+    for (size_t i : order)
+      bindings.push_back(to.at(flat.offsets[i]));
+    part(ModelPart::Train).entry("loss_and_grads").run(batch.B, batch.T, bindings);
+    int64_t count = std::count_if(batch.labels.begin(), batch.labels.end(), [](int32_t label) { return label >= 0; });
+    return {loss.view().get(0), count};
+  }
+
+  /// The mean loss of the micro-batches; its gradients are in `gradients`.
+  double accumulate(std::span<const train::TokenBatch> microBatches) {
+    if (microBatches.empty())
+      throw RuntimeError(RuntimeError::Kind::InvalidArgument, "expected at least 1 micro-batch, but got none");
+    double sum = lossAndGradients(microBatches.front(), gradients).loss;
+    if (microBatches.size() == 1)
+      return sum;
+    if (!addend)
+      addend = std::make_unique<Array>(flat.rows * kRow, type);
+    for (size_t i = 1; i < microBatches.size(); ++i) {
+      sum += lossAndGradients(microBatches[i], *addend).loss;
+      addAndScale(i + 1 == microBatches.size() ? 1 / double(microBatches.size()) : 1);
+    }
+    return sum / double(microBatches.size());
+  }
+
+  /// gradients = (gradients + addend) * scale.
+  void addAndScale(double scale) {
+    auto apply = [&]<typename Real>(Real *to, const Real *from) {
+      const int64_t elements = flat.rows * kRow;
+      const Real factor = Real(scale);
+#pragma omp parallel for simd num_threads(compilation.threads())
+      for (int64_t i = 0; i < elements; ++i)
+        to[i] = (to[i] + from[i]) * factor;
+    };
+    if (type == Dtype::F64)
+      apply(static_cast<double *>(gradients.at(0)), static_cast<const double *>(addend->at(0)));
+    else
+      apply(static_cast<float *>(gradients.at(0)), static_cast<const float *>(addend->at(0)));
+  }
+
+  void checkBatch(const train::TokenBatch &batch) const {
+    checkTokens(batch.ids, batch.B, batch.T, "id", false);
+    checkTokens(batch.labels, batch.B, batch.T, "label", true);
+    if (!batch.positions.empty())
+      throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                         "expected a batch without document positions, but got some: the model is compiled without "
+                         "document boundaries");
+  }
 
   void checkTokens(std::span<const int32_t> tokens, int64_t B, int64_t T, const char *what, bool mayIgnore) const {
     if (int64_t(tokens.size()) != B * T || B < 1 || T < 1)
@@ -239,6 +280,7 @@ private:
   FlatWeights flat;
   Dtype type;
   Array weights, gradients, first, second, decay;
+  std::unique_ptr<Array> addend; ///< Gradients of a further micro-batch; made when there is one.
   int64_t vocabulary = 0;
   std::vector<size_t> order;
   std::unique_ptr<CpuProgram> parts[4];

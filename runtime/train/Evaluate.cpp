@@ -31,7 +31,7 @@ TextLoss tidegate::train::evaluateText(Model &model, std::string_view text, int6
       ids[i] = static_cast<unsigned char>(text[from + i]);
       labels[i] = static_cast<unsigned char>(text[from + i + 1]);
     }
-    LossResult result = model.evalLoss(ids, labels, rows, T);
+    LossResult result = model.evalLoss({ids, labels, rows, T});
     sum += result.loss * static_cast<double>(result.count);
   }
   return {sum / static_cast<double>(targets), (sum / std::numbers::ln2 + 8) / static_cast<double>(bytes), bytes};

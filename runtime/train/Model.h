@@ -17,6 +17,15 @@ namespace tidegate::train {
 /// Targets with this value do not count in a loss.
 inline constexpr int32_t kIgnoredLabel = -100;
 
+/// B rows of T tokens. Shapes: every span is B x T, row-major, except that
+/// `positions` may be empty: then a position is the index in the row.
+struct TokenBatch {
+  std::span<const int32_t> ids;
+  std::span<const int32_t> labels; ///< The token that comes after; kIgnoredLabel does not count.
+  int64_t B = 0, T = 0;
+  std::span<const int32_t> positions = {}; ///< Of a token in its document: 0 starts one.
+};
+
 /// A trainable tensor; `name` is its state-dict key.
 struct ParameterSpec {
   std::string name;
@@ -58,9 +67,9 @@ public:
 
 /// A compiled model with its weights, gradients and AdamW moments.
 ///
-/// Shapes: ids and labels are B x T, row-major. labels[b, t] is the token that
-///         position t has to predict, so the caller has already shifted;
-///         kIgnoredLabel is left out of the loss. B and T may change per call.
+/// Shapes: ids are B x T, row-major. labels[b, t] is the token that position t
+///         has to predict, so the caller has already shifted; kIgnoredLabel is
+///         left out of the loss. B and T may change per call.
 /// Errors: RuntimeError, InvalidArgument for ids outside [0, vocab) and labels
 ///         outside it that are not kIgnoredLabel.
 class Model {
@@ -76,13 +85,15 @@ public:
   virtual runtime::HostSpan gradient(size_t i) = 0; ///< Defined after lossAndGradients.
   virtual runtime::HostSpan moment(int k, size_t i) = 0; ///< k = 0: first, 1: second; zero at start.
 
-  virtual StepResult trainStep(std::span<const int32_t> ids, std::span<const int32_t> labels, int64_t B, int64_t T,
-                               const StepConfig &config) = 0;
-  virtual LossResult evalLoss(std::span<const int32_t> ids, std::span<const int32_t> labels, int64_t B,
-                              int64_t T) = 0;
+  /// One update by the mean over the micro-batches of the gradients of their
+  /// mean losses, summed in their order; the loss is the mean of theirs. With
+  /// equally many labels in each that is one large batch.
+  /// Errors: also InvalidArgument without a micro-batch.
+  virtual StepResult trainStep(std::span<const TokenBatch> microBatches, const StepConfig &config) = 0;
+  StepResult trainStep(const TokenBatch &batch, const StepConfig &config) { return trainStep({&batch, 1}, config); }
+  virtual LossResult evalLoss(const TokenBatch &batch) = 0;
   /// Leaves the gradients of the mean loss, unclipped, in gradient(i).
-  virtual LossResult lossAndGradients(std::span<const int32_t> ids, std::span<const int32_t> labels, int64_t B,
-                                      int64_t T) = 0;
+  virtual LossResult lossAndGradients(const TokenBatch &batch) = 0;
   /// [B, T, vocab].
   virtual runtime::HostTensor logits(std::span<const int32_t> ids, int64_t B, int64_t T) = 0;
   /// Starts from the zero state and reads the weights as they are at each call.

@@ -86,7 +86,7 @@ TrainSummary tidegate::train::train(Model &model, const TextData &data, const Tr
     data.batch(state.seed, step, settings.batch, settings.seq, ids, labels);
     StepConfig config{settings.schedule.rate(step), settings.beta1,  settings.beta2,         settings.eps,
                       settings.weightDecay,         settings.maxNorm, step - state.skipped};
-    StepResult result = model.trainStep(ids, labels, settings.batch, settings.seq, config);
+    StepResult result = model.trainStep({ids, labels, settings.batch, settings.seq}, config);
     summary.trainLoss = result.loss;
     state.skipped += result.skipped;
     skippedInARow = result.skipped ? skippedInARow + 1 : 0;

@@ -40,7 +40,7 @@ void writeGolden(const std::string &directory, double gradientChange = 0) {
     add(weights, model.parameters()[i].name, copyOf(model.parameters()[i], model.parameter(i)));
   add(golden, "input_ids", keep.emplace_back(HostTensor::of<int64_t>(shape, ids)));
   add(golden, "logits", keep.emplace_back(model.logits(narrow, 2, 4)));
-  double loss = model.lossAndGradients(narrow, labels, 2, 4).loss;
+  double loss = model.lossAndGradients({narrow, labels, 2, 4}).loss;
   add(golden, "loss", keep.emplace_back(HostTensor::of<double>({1}, std::vector<double>{loss})));
   for (size_t i = 0; i < 2; ++i) {
     HostTensor &gradient = copyOf(model.parameters()[i], model.gradient(i));
@@ -50,7 +50,7 @@ void writeGolden(const std::string &directory, double gradientChange = 0) {
   runtime::writeSafetensorsFile(directory + "/model.safetensors", weights);
   std::vector<double> losses;
   for (train::StepConfig config{1e-3, 0.9, 0.95, 1e-15, 0.1, 1, 1}; config.step <= 5; ++config.step)
-    losses.push_back(model.trainStep(narrow, labels, 2, 4, config).loss);
+    losses.push_back(model.trainStep({narrow, labels, 2, 4}, config).loss);
   add(golden, "losses", keep.emplace_back(HostTensor::of<double>({5}, losses)));
   runtime::writeSafetensorsFile(directory + "/golden.safetensors", golden);
   writeText(directory + "/config.json", R"({"vocab_size": 7})");

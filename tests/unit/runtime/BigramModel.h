@@ -32,16 +32,18 @@ public:
   runtime::HostSpan gradient(size_t i) override { return view(gradients[i]); }
   runtime::HostSpan moment(int k, size_t i) override { return view(k ? second[i] : first[i]); }
 
-  train::LossResult evalLoss(Ids ids, Ids labels, int64_t B, int64_t time) override {
-    return loss(ids, labels, B * time, false);
-  }
-  train::LossResult lossAndGradients(Ids ids, Ids labels, int64_t B, int64_t time) override {
-    return loss(ids, labels, B * time, true);
+  train::LossResult evalLoss(const train::TokenBatch &b) override { return loss(b.ids, b.labels, b.B * b.T, 0); }
+  train::LossResult lossAndGradients(const train::TokenBatch &b) override {
+    clearGradients();
+    return loss(b.ids, b.labels, b.B * b.T, 1);
   }
 
-  train::StepResult trainStep(Ids ids, Ids labels, int64_t B, int64_t time, const train::StepConfig &c) override {
+  using train::Model::trainStep;
+  train::StepResult trainStep(std::span<const train::TokenBatch> micro, const train::StepConfig &c) override {
     train::StepResult result;
-    result.loss = loss(ids, labels, B * time, true).loss;
+    clearGradients();
+    for (const train::TokenBatch &b : micro)
+      result.loss += loss(b.ids, b.labels, b.B * b.T, 1.0 / double(micro.size())).loss / double(micro.size());
     double square = 0;
     for (const auto &gradient : gradients)
       for (T g : gradient)
@@ -99,11 +101,14 @@ private:
       row[v] = values[0][id * size + v] + values[1][v];
   }
 
-  train::LossResult loss(Ids ids, Ids labels, int64_t rows, bool differentiate) {
+  void clearGradients() {
+    for (auto &gradient : gradients)
+      std::fill(gradient.begin(), gradient.end(), T(0));
+  }
+
+  /// Adds `share` of the gradient of the mean loss; 0: the loss alone.
+  train::LossResult loss(Ids ids, Ids labels, int64_t rows, double share) {
     int64_t count = std::count_if(labels.begin(), labels.end(), [](int32_t l) { return l != train::kIgnoredLabel; });
-    if (differentiate)
-      for (auto &gradient : gradients)
-        std::fill(gradient.begin(), gradient.end(), T(0));
     std::vector<T> row(size);
     double sum = 0;
     for (int64_t r = 0; r < rows; ++r) {
@@ -114,13 +119,13 @@ private:
       for (T x : row)
         total += std::exp(x - top);
       sum += top + std::log(total) - row[labels[r]];
-      for (int64_t v = 0; differentiate && v < size; ++v) {
-        T d = T((std::exp(row[v] - top) / total - (v == labels[r])) / count);
+      for (int64_t v = 0; share != 0 && v < size; ++v) {
+        T d = T((std::exp(row[v] - top) / total - (v == labels[r])) * share / double(count));
         gradients[0][ids[r] * size + v] += d;
         gradients[1][v] += d;
       }
     }
-    if (differentiate)
+    if (share != 0)
       gradients[0][0] += T(gradientError);
     return {count ? sum / count : 0, count};
   }

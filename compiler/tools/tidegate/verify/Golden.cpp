@@ -52,7 +52,7 @@ void tool::checkGolden(train::Model &model, const std::string &directory, const 
   expectShape("logits", expected, {B, T, model.vocab()});
   report.add(label + " logits", "logits", relativeError(logits.view(), expected.view()), kLogitBound);
 
-  const train::LossResult loss = model.lossAndGradients(ids, labels, B, T);
+  const train::LossResult loss = model.lossAndGradients({ids, labels, B, T});
   HostTensor storedLoss = stored("loss"), losses = stored("losses");
   report.add(label + " loss", "loss", relativeError(loss.loss, storedLoss.view().get(0)), kLossBound);
   const auto &parameters = model.parameters();
@@ -64,7 +64,7 @@ void tool::checkGolden(train::Model &model, const std::string &directory, const 
 
   train::StepConfig config{1e-3, 0.9, 0.95, 1e-15, 0.1, 1.0, 1};
   for (; config.step <= losses.elements(); ++config.step) {
-    const double found = model.trainStep(ids, labels, B, T, config).loss;
+    const double found = model.trainStep({ids, labels, B, T}, config).loss;
     report.add(label + " AdamW losses", "before step " + std::to_string(config.step),
                relativeError(found, losses.view().get(config.step - 1)), kLossBound);
   }

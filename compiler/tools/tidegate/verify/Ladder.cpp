@@ -75,8 +75,8 @@ std::string lengthText(int64_t T) { return "T = " + std::to_string(T); }
 /// Every gradient of `a` against `b`'s, both computed for the same batch.
 void compareGradients(Model &a, Model &b, const Batch &batch, const std::string &check, double bound,
                       VerifyReport &report) {
-  a.lossAndGradients(batch.ids, batch.labels, batch.B, batch.T);
-  b.lossAndGradients(batch.ids, batch.labels, batch.B, batch.T);
+  a.lossAndGradients({batch.ids, batch.labels, batch.B, batch.T});
+  b.lossAndGradients({batch.ids, batch.labels, batch.B, batch.T});
   double most = 0;
   for (size_t p = 0; p < b.parameters().size(); ++p)
     most = std::max(most, largest(b.gradient(p)));
@@ -89,7 +89,7 @@ void compareGradients(Model &a, Model &b, const Batch &batch, const std::string 
 class DirectionalCheck {
 public:
   DirectionalCheck(Model &model, const Batch &batch, uint64_t seed) : model(model), batch(batch), seed(seed) {
-    model.lossAndGradients(batch.ids, batch.labels, batch.B, batch.T);
+    model.lossAndGradients({batch.ids, batch.labels, batch.B, batch.T});
     for (size_t p = 0; p < model.parameters().size(); ++p) {
       norms.push_back(norm(model.gradient(p)));
       whole = std::hypot(whole, norms.back());
@@ -119,7 +119,7 @@ public:
         for (int64_t i = 0; i < weight.elements; ++i)
           weight.set(i, base[k][i] + distance * draw(stream, i));
       }
-      return model.evalLoss(batch.ids, batch.labels, batch.B, batch.T).loss;
+      return model.evalLoss({batch.ids, batch.labels, batch.B, batch.T}).loss;
     };
     const double difference = (8 * (lossAt(h) - lossAt(-h)) - (lossAt(2 * h) - lossAt(-2 * h))) / (12 * h);
     for (size_t k = 0; k < which.size(); ++k)

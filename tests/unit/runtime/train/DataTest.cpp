@@ -91,7 +91,7 @@ TEST(EvaluateTest, CountsEveryByteOnceForAnyWindowing) {
   double sum = 0;
   for (size_t i = 0; i + 1 < text.size(); ++i) {
     int32_t id = static_cast<unsigned char>(text[i]), label = static_cast<unsigned char>(text[i + 1]);
-    sum += model.evalLoss({&id, 1}, {&label, 1}, 1, 1).loss;
+    sum += model.evalLoss({{&id, 1}, {&label, 1}, 1, 1}).loss;
   }
   for (auto [B, T] : {std::pair{1, 1}, {3, 7}, {4, 256}, {2, 5000}}) {
     TextLoss loss = evaluateText(model, text, B, T);
