@@ -21,8 +21,7 @@ double median(std::vector<double> values) {
 
 /// The best of a few large square products.
 template <typename Real>
-double productRate() {
-  constexpr int64_t n = 2048;
+double productRate(int64_t n) {
   std::vector<Real> a(n * n, Real(1)), b(n * n, Real(1)), c(n * n);
   double best = 0;
   for (int i = 0; i < 5; ++i) {
@@ -53,6 +52,11 @@ BenchReport::Row rowOf(const runtime::Plan &plan, const runtime::Step &step, int
   return row;
 }
 } // namespace
+
+double tidegate::measureProductRate(Precision precision) {
+  constexpr int64_t n = 1024; // A few hundredths of a second each.
+  return precision == Precision::F64 ? productRate<double>(n) : productRate<float>(n);
+}
 
 BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t T, int repeats,
                                  const CompileOptions &options) {
@@ -90,7 +94,7 @@ BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t
   executor.onStep = nullptr;
   report.stepSeconds = median(steps);
   report.flops = executor.plan().flops(B, T);
-  report.productsPerSecond = options.precision == Precision::F64 ? productRate<double>() : productRate<float>();
+  report.productsPerSecond = options.precision == Precision::F64 ? productRate<double>(2048) : productRate<float>(2048);
   for (auto &[name, row] : rows) {
     row.calls /= repeats;
     row.seconds /= repeats;

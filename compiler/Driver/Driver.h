@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -41,6 +42,10 @@ struct CompileOptions {
   ScanForm form = ScanForm::Chunk;
   int64_t chunk = 0; ///< Rows of a chunk; 0: the compiler's choice.
   int threads = 0;   ///< 0: all cores.
+  /// How many layers (iterations of `repeat`, from the first) keep only their
+  /// inputs for the backward and are run again in it: less memory, more work.
+  int64_t recomputedLayers = 0;
+  static constexpr int64_t kAllLayers = std::numeric_limits<int64_t>::max();
 };
 
 /// The program is wrong. Diagnostics are already on stderr.
@@ -101,13 +106,24 @@ std::unique_ptr<EntryProgram> compileEntry(const ProgramSource &source, const st
 /// One training step's memory and work at given B and T, before running it.
 struct PlanReport {
   int64_t peakBytes = 0;
+  int64_t layers = 0; ///< That could be run again in the backward.
   std::vector<std::pair<std::string, int64_t>> classBytes; ///< weights, gradients, moments, activations, ...
-  double flops = 0;  ///< Of one training step.
+  double flops = 0;  ///< Of the matrix products of one training step, those done twice included.
   int64_t steps = 0; ///< Launches, library calls and copies.
   std::string table; ///< For people: one row a step or group.
   std::string json;  ///< An object: everything above and the rows of the table.
 };
-PlanReport planModel(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options);
+/// `microBatches`: of B x T each in a step; the work is of all of them.
+PlanReport planModel(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options,
+                     int64_t microBatches = 1);
+
+/// The fewest layers that must be run again for a step to need at most `bytes`.
+/// InvalidArgument when running all of them again is not enough.
+int64_t layersToRecompute(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options,
+                          int64_t microBatches, int64_t bytes);
+
+/// FLOP/s of one large square product on this machine, measured now.
+double measureProductRate(Precision precision);
 
 /// Measured times of one training step.
 struct BenchReport {

@@ -60,7 +60,7 @@ void Compilation::lowerRecurrences(ModuleOp module) {
 
 void Compilation::buildTraining(ModuleOp module) {
   auto model = module.lookupSymbol<func::FuncOp>("model");
-  check(autodiff::buildLossAndGradients(model));
+  check(autodiff::buildLossAndGradients(model, {options.recomputedLayers}));
   Type element = options.precision == Precision::F64 ? Type(Float64Type::get(&context)) : Float32Type::get(&context);
   nn::buildAdamW(module, element);
 }

@@ -2,6 +2,7 @@
 #include "compiler/CodeGen/CPU/Jit.h"
 #include "compiler/Driver/CpuModel.h"
 #include "compiler/Plan/PlanBuilder.h"
+#include "runtime/core/Error.h"
 
 #include <map>
 #include <nlohmann/json.hpp>
@@ -90,6 +91,24 @@ struct PlannedStep {
   std::unique_ptr<cpu::KernelModule> kernels;
 };
 
+/// Layers that can be run again: calls in the model.
+int64_t layersOf(Compilation &compilation, LoadedProgram &program) {
+  auto module = compilation.generate(program);
+  auto calls = module->lookupSymbol<mlir::func::FuncOp>("model").getOps<mlir::func::CallOp>();
+  return std::distance(calls.begin(), calls.end());
+}
+
+/// Memory by class, in the order it is reported.
+std::vector<std::pair<std::string, int64_t>> memoryOf(const Plan &plan, const FlatWeights &flat, int64_t B, int64_t T,
+                                                      int64_t microBatches) {
+  const int64_t weights = flat.rows * FlatWeights::kRow * plan.elementBytes;
+  return {{"weights", weights},
+          {"gradients", microBatches > 1 ? 2 * weights : weights}, // the sum, and what is added to it
+          {"moments", 2 * weights},
+          {"activations", layoutOf(plan, B, T).bytes},
+          {"tokens", 2 * B * T * microBatches * int64_t(sizeof(int32_t))}};
+}
+
 /// The training step's plan, without compiling its kernels.
 PlannedStep planTraining(Compilation &compilation, LoadedProgram &program) {
   PlannedStep planned;
@@ -137,27 +156,55 @@ std::string tidegate::emitStage(const ProgramSource &source, const std::string &
   return textOf(*module);
 }
 
-PlanReport tidegate::planModel(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options) {
+int64_t tidegate::layersToRecompute(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options,
+                                    int64_t microBatches, int64_t bytes) {
+  LoadedProgram program(source);
+  const FlatWeights flat(program.parameters());
+  auto peak = [&](int64_t layers) {
+    CompileOptions tried = options;
+    tried.recomputedLayers = layers;
+    Compilation compilation(tried);
+    int64_t sum = 0;
+    for (const auto &[name, size] : memoryOf(planTraining(compilation, program).plan, flat, B, T, microBatches))
+      sum += size;
+    return sum;
+  };
+  if (peak(0) <= bytes)
+    return 0;
+  Compilation compilation(options);
+  int64_t tooFew = 0, enough = layersOf(compilation, program);
+  if (const int64_t least = peak(enough); least > bytes)
+    throw runtime::RuntimeError(runtime::RuntimeError::Kind::InvalidArgument,
+                                "expected a training step that fits in " + std::to_string(bytes) +
+                                    " bytes, but it needs " + std::to_string(least) + " with all " +
+                                    std::to_string(enough) + " layers run again; use smaller micro-batches");
+  while (tooFew + 1 < enough) {
+    const int64_t middle = tooFew + (enough - tooFew) / 2;
+    (peak(middle) <= bytes ? enough : tooFew) = middle;
+  }
+  return enough;
+}
+
+PlanReport tidegate::planModel(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options,
+                               int64_t microBatches) {
   Compilation compilation(options);
   LoadedProgram program(source);
   PlannedStep planned = planTraining(compilation, program);
   const Plan &plan = planned.plan;
-  FlatWeights flat(program.parameters());
-  int64_t weights = flat.rows * FlatWeights::kRow * plan.elementBytes;
 
   PlanReport report;
-  report.classBytes = {{"weights", weights},
-                       {"gradients", weights},
-                       {"moments", 2 * weights},
-                       {"activations", layoutOf(plan, B, T).bytes},
-                       {"tokens", 2 * B * T * int64_t(sizeof(int32_t))}};
+  report.layers = layersOf(compilation, program);
+  report.classBytes = memoryOf(plan, FlatWeights(program.parameters()), B, T, microBatches);
   for (const auto &[name, bytes] : report.classBytes)
     report.peakBytes += bytes;
-  report.flops = plan.flops(B, T);
+  report.flops = plan.flops(B, T) * double(microBatches);
   report.steps = plan.steps.size();
 
   nlohmann::json json{{"batch", B},
                       {"seq", T},
+                      {"micro_batches", microBatches},
+                      {"layers", report.layers},
+                      {"recomputed_layers", std::min(options.recomputedLayers, report.layers)},
                       {"peak_bytes", report.peakBytes},
                       {"flops", report.flops},
                       {"steps", report.steps},

@@ -19,7 +19,7 @@ namespace tidegate::autodiff {
 static FailureOr<AutodiffOptions> optionsFrom(ModuleOp module, StringRef policy) {
   auto parsed = parsePolicy(policy);
   if (!parsed)
-    return module.emitError("expects the policy none or block, but got '") << policy << "'";
+    return module.emitError("expects the policy none, block, or a number of calls, but got '") << policy << "'";
   return AutodiffOptions{*parsed};
 }
 

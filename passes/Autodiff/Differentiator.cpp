@@ -25,12 +25,15 @@ static constexpr StringLiteral kMark = "nn.mark";
 
 static bool isFloat(Type type) { return isa<FloatType>(getElementTypeOrSelf(type)); }
 
-std::optional<ActivationPolicy> autodiff::parsePolicy(StringRef name) {
+std::optional<int64_t> autodiff::parsePolicy(StringRef name) {
   if (name == "none")
-    return ActivationPolicy::None;
+    return 0;
   if (name == "block")
-    return ActivationPolicy::Block;
-  return std::nullopt;
+    return AutodiffOptions::kAllCalls;
+  int64_t calls;
+  if (name.getAsInteger(10, calls) || calls < 0)
+    return std::nullopt;
+  return calls;
 }
 
 SmallVector<Value> GradFunctions::backwardOperands(ValueRange arguments, ValueRange forwardResults,
@@ -197,7 +200,7 @@ std::optional<GradFunctions> Differentiator::find(func::FuncOp f) {
   return GradFunctions{forward, backward, list("arguments"), list("results"), int64_t(f.getNumResults())};
 }
 
-FailureOr<GradFunctions> Differentiator::gradientOf(func::FuncOp f, ActivationPolicy policy) {
+FailureOr<GradFunctions> Differentiator::gradientOf(func::FuncOp f, int64_t recomputedCalls) {
   if (auto found = find(f))
     return *found;
   for (StringRef suffix : {".fwd", ".bwd"})
@@ -216,7 +219,7 @@ FailureOr<GradFunctions> Differentiator::gradientOf(func::FuncOp f, ActivationPo
     return f.emitOpError("expects a body of one block to differentiate, but got ") << f.getBody().getBlocks().size();
   active.push_back(f);
   auto pop = llvm::scope_exit([&] { active.pop_back(); });
-  return build(f, policy);
+  return build(f, recomputedCalls);
 }
 
 /// Every op that a scan recomputes backwards needs an adjoint of its own.
@@ -232,12 +235,12 @@ static LogicalResult checkScanBodies(func::FuncOp f) {
   return failure(result.wasInterrupted());
 }
 
-FailureOr<GradFunctions> Differentiator::build(func::FuncOp f, ActivationPolicy policy) {
+FailureOr<GradFunctions> Differentiator::build(func::FuncOp f, int64_t recomputedCalls) {
   if (failed(checkScanBodies(f)))
     return failure();
   for (auto call : f.getBody().getOps<func::CallOp>()) {
     auto callee = calleeOf(call);
-    if (failed(callee) || failed(gradientOf(*callee, ActivationPolicy::None)))
+    if (failed(callee) || failed(gradientOf(*callee, /*recomputedCalls=*/0)))
       return failure();
   }
   OpBuilder builder(f.getContext());
@@ -247,7 +250,7 @@ FailureOr<GradFunctions> Differentiator::build(func::FuncOp f, ActivationPolicy 
   pair.forward.setPrivate();
   builder.insert(pair.forward);
   ForwardCalls calls;
-  if (failed(prepareForward(pair.forwardBody(), /*saveCalls=*/policy == ActivationPolicy::None, calls))) {
+  if (failed(prepareForward(pair.forwardBody(), recomputedCalls, calls))) {
     pair.forward.erase();
     return failure();
   }
@@ -300,7 +303,7 @@ FailureOr<GradFunctions> Differentiator::build(func::FuncOp f, ActivationPolicy 
 // Blocks
 //===----------------------------------------------------------------------===//
 
-LogicalResult Differentiator::prepareForward(Block &block, bool saveCalls, ForwardCalls &calls) {
+LogicalResult Differentiator::prepareForward(Block &block, int64_t recomputedCalls, ForwardCalls &calls) {
   for (Operation &op : llvm::make_early_inc_range(block)) {
     if (auto scan = dyn_cast<rec::ScanOp>(op)) {
       if (rec::withEntryStates(scan) != scan)
@@ -308,12 +311,12 @@ LogicalResult Differentiator::prepareForward(Block &block, bool saveCalls, Forwa
       continue;
     }
     auto call = dyn_cast<func::CallOp>(op);
-    if (!call || !saveCalls)
+    if (!call || recomputedCalls-- > 0)
       continue;
     auto callee = calleeOf(call);
     if (failed(callee))
       return failure();
-    auto grad = gradientOf(*callee, ActivationPolicy::None);
+    auto grad = gradientOf(*callee, /*recomputedCalls=*/0);
     if (failed(grad))
       return failure();
     OpBuilder builder(call);
@@ -341,7 +344,7 @@ LogicalResult Differentiator::reverse(OpBuilder &builder, ArrayRef<Operation *> 
     auto callee = calleeOf(call);
     if (failed(callee))
       return failure();
-    auto grad = gradientOf(*callee, ActivationPolicy::None);
+    auto grad = gradientOf(*callee, /*recomputedCalls=*/0);
     if (failed(grad))
       return failure();
     reverseCall(builder, call, *grad, /*isForward=*/false, cotangents);
@@ -377,5 +380,5 @@ void Differentiator::reverseCall(OpBuilder &builder, func::CallOp call, const Gr
 }
 
 FailureOr<GradFunctions> autodiff::buildGradient(func::FuncOp f, const AutodiffOptions &options) {
-  return Differentiator(f->getParentOfType<ModuleOp>()).gradientOf(f, options.policy);
+  return Differentiator(f->getParentOfType<ModuleOp>()).gradientOf(f, options.recomputedCalls);
 }

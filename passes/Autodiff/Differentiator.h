@@ -17,11 +17,12 @@ public:
   explicit Differentiator(mlir::ModuleOp module) : module(module) {}
 
   /// The gradient of `f`, found in the module or made.
-  llvm::FailureOr<GradFunctions> gradientOf(mlir::func::FuncOp f, ActivationPolicy policy);
+  llvm::FailureOr<GradFunctions> gradientOf(mlir::func::FuncOp f, int64_t recomputedCalls);
 
   /// Makes `block` keep what a backward needs: scans return their entry states
-  /// and, if `saveCalls`, calls become calls of forwards, listed in `calls`.
-  llvm::LogicalResult prepareForward(mlir::Block &block, bool saveCalls, ForwardCalls &calls);
+  /// and calls but the first `recomputedCalls` become calls of forwards, listed
+  /// in `calls`.
+  llvm::LogicalResult prepareForward(mlir::Block &block, int64_t recomputedCalls, ForwardCalls &calls);
 
   /// nn::reverse, and the adjoints of calls: a call that is not in `calls` is
   /// run again by its forward.
@@ -29,7 +30,7 @@ public:
                               nn::Cotangents &cotangents, const ForwardCalls &calls);
 
 private:
-  llvm::FailureOr<GradFunctions> build(mlir::func::FuncOp f, ActivationPolicy policy);
+  llvm::FailureOr<GradFunctions> build(mlir::func::FuncOp f, int64_t recomputedCalls);
   llvm::FailureOr<mlir::func::FuncOp> calleeOf(mlir::func::CallOp call);
   std::optional<GradFunctions> find(mlir::func::FuncOp f);
   void reverseCall(mlir::OpBuilder &builder, mlir::func::CallOp call, const GradFunctions &grad, bool isForward,

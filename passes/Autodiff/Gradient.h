@@ -7,23 +7,21 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/StringRef.h"
 
+#include <limits>
 #include <optional>
 
 namespace tidegate::autodiff {
 
-/// What the backward gets from calls.
-enum class ActivationPolicy {
-  None,  ///< Everything expensive that it needs.
-  Block, ///< A call in the differentiated function keeps only its arguments and
-         ///< is run again; inside the called functions as None.
-};
-
-/// `none` or `block`.
-std::optional<ActivationPolicy> parsePolicy(llvm::StringRef name);
-
 struct AutodiffOptions {
-  ActivationPolicy policy = ActivationPolicy::None;
+  static constexpr int64_t kAllCalls = std::numeric_limits<int64_t>::max();
+  /// Of the calls in the differentiated function, how many of the first keep
+  /// only their arguments for the backward and are run again; the others keep
+  /// everything expensive. The first ones would keep it longest.
+  int64_t recomputedCalls = 0;
 };
+
+/// Recomputed calls of a policy: `none`, `block` (all), or a number.
+std::optional<int64_t> parsePolicy(llvm::StringRef name);
 
 /// The gradient of a function f.
 ///

@@ -117,7 +117,7 @@ FailureOr<func::FuncOp> LossBuilder::lossAndGrads(func::FuncOp nll, Differentiat
   Value mean = nn::DivOp::create(builder, loc, call.getResult(0), count);
 
   ForwardCalls calls;
-  if (failed(differentiator.prepareForward(body, /*saveCalls=*/true, calls))) {
+  if (failed(differentiator.prepareForward(body, /*recomputedCalls=*/0, calls))) {
     entry.erase();
     return failure();
   }
@@ -151,7 +151,7 @@ FailureOr<LossFunctions> autodiff::buildLossAndGradients(func::FuncOp model, con
     }
   Differentiator differentiator(module);
   auto builder = LossBuilder::of(model);
-  if (failed(builder) || failed(differentiator.gradientOf(model, options.policy)))
+  if (failed(builder) || failed(differentiator.gradientOf(model, options.recomputedCalls)))
     return failure();
   func::FuncOp nll = builder->nll();
   auto lossAndGrads = builder->lossAndGrads(nll, differentiator);

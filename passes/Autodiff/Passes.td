@@ -21,7 +21,8 @@ def AutodiffPass : Pass<"autodiff", "::mlir::ModuleOp"> {
   let options = [
     ListOption<"functions", "functions", "std::string", "Functions to differentiate (default: every public one)">,
     Option<"policy", "policy", "std::string", /*default=*/"\"none\"",
-           "What calls keep for the backward: none (all that is expensive) or block (their arguments only)">,
+           "Calls that keep only their arguments for the backward and are run again: none, block (all), or how "
+           "many of the first">,
   ];
   let dependentDialects = ["::mlir::func::FuncDialect", "::tidegate::nn::NnDialect"];
 }

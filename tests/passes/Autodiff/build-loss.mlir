@@ -3,7 +3,7 @@
 // RUN: not tidegate-opt %s -build-loss=policy=all 2>&1 | FileCheck %s --check-prefix=POLICY
 
 // ERROR: expects a model that maps ids of type tensor<?x?xi32> and weights to logits
-// POLICY: expects the policy none or block, but got 'all'
+// POLICY: expects the policy none, block, or a number of calls, but got 'all'
 
 // CHECK-LABEL: func.func private @model.fwd(
 // CHECK-LABEL: func.func private @model.bwd(

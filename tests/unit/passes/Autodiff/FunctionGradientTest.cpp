@@ -58,12 +58,12 @@ TEST(FunctionGradientTest, CallsAreFollowed) {
   }
 }
 
-/// Gradients of the model's mean loss under a policy, checked against differences.
-static Tensors lossGradients(autodiff::ActivationPolicy policy, int seed, bool check) {
+/// Gradients of the model's mean loss with some calls run again, checked against differences.
+static Tensors lossGradients(int64_t recomputedCalls, int seed, bool check) {
   Trial trial(seed);
   Module m(kModel);
   EXPECT_TRUE(m.module) << m.errors;
-  auto made = autodiff::buildLossAndGradients(m.function("model"), {policy});
+  auto made = autodiff::buildLossAndGradients(m.function("model"), {recomputedCalls});
   EXPECT_TRUE(succeeded(made)) << m.errors;
   EXPECT_TRUE(succeeded(verify(*m.module))) << m.errors;
   Tensors arguments{trial.argument(m.function("model"), 0), trial.argument(m.function("model"), 0)};
@@ -91,16 +91,18 @@ static Tensors lossGradients(autodiff::ActivationPolicy policy, int seed, bool c
 TEST(FunctionGradientTest, LossOfAModel) {
   for (int seed = 1; seed <= 4; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    lossGradients(autodiff::ActivationPolicy::None, seed, /*check=*/true);
+    lossGradients(0, seed, /*check=*/true);
   }
 }
 
 TEST(FunctionGradientTest, PoliciesAgreeToTheBit) {
-  Tensors none = lossGradients(autodiff::ActivationPolicy::None, 7, /*check=*/false);
-  Tensors block = lossGradients(autodiff::ActivationPolicy::Block, 7, /*check=*/true);
-  ASSERT_EQ(none.size(), block.size());
-  for (size_t i = 0; i < none.size(); ++i)
-    EXPECT_EQ(none[i].values, block[i].values) << "weight " << i;
+  Tensors none = lossGradients(0, 7, /*check=*/false);
+  for (int64_t recomputed : {int64_t(1), autodiff::AutodiffOptions::kAllCalls}) {
+    Tensors some = lossGradients(recomputed, 7, /*check=*/true);
+    ASSERT_EQ(none.size(), some.size());
+    for (size_t i = 0; i < none.size(); ++i)
+      EXPECT_EQ(none[i].values, some[i].values) << "weight " << i << ", " << recomputed << " calls run again";
+  }
 }
 
 TEST(FunctionGradientTest, LossIsTheCrossEntropyOfTheLogits) {
