@@ -1,0 +1,347 @@
+//===- recurrence.cuh - What a chunk of a recurrence needs ------*- C++ -*-===//
+// Cumulative sums along the chunk, products of rows under per-channel decay, and
+// the inverse of a unit lower triangular matrix.
+//
+// Rows of a chunk are events, token-major: event e belongs to token e / n and has
+// the place `Places::of(e % n)` in it. Gates are cumulative log decays (natural
+// logarithm), which fall along time; every exponent taken here is <= 0.
+//
+// Source: the chunk form of affine recurrences; sub-blocks of 16 rows with an
+// anchor as in gated linear attention (Yang et al., 2024).
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "runtime/device/product.cuh"
+
+namespace tidegate::device {
+
+/// e^x for x <= 0, relative error below 2^-20 for x > -80; 0 far below.
+TIDEGATE_DEVICE float expDecay(float x) { return exp2Fast(x * 1.44269504f); }
+
+/// Places of the events of a token, in the order of their rows.
+template <int... places>
+struct Places {
+  static constexpr int kCount = sizeof...(places);
+  TIDEGATE_DEVICE static int of(int index) {
+    int i = 0, place = 0;
+    ((place = i++ == index ? places : place), ...);
+    return place;
+  }
+  TIDEGATE_DEVICE static int token(int event) { return event / kCount; }
+  /// Whether rows of a token stand in the order of time.
+  static constexpr bool ascend() {
+    int last = -1;
+    bool result = true;
+    ((result = result && last < places, last = places), ...);
+    return result;
+  }
+};
+
+/// Whether column event m happens before row event j.
+template <typename Rows, typename Cols>
+TIDEGATE_DEVICE bool isBefore(int m, int j) {
+  int tm = Cols::token(m), tj = Rows::token(j);
+  return tm < tj || (tm == tj && Cols::of(m % Cols::kCount) < Rows::of(j % Rows::kCount));
+}
+
+/// How the 16 columns from `col` lie to the 16 rows from `row`.
+enum class Relation { Before, Mixed, After };
+template <typename Rows, typename Cols>
+TIDEGATE_DEVICE Relation relation(int row, int col) {
+  if (Cols::token(col + 15) < Rows::token(row))
+    return Relation::Before;
+  return Cols::token(col) > Rows::token(row + 15) ? Relation::After : Relation::Mixed;
+}
+
+//===----------------------------------------------------------------------===//
+// Cumulative sums
+//===----------------------------------------------------------------------===//
+
+/// Whether a running sum starts at the last row, and whether it leaves out its own row.
+struct Running {
+  bool reverse = false, exclusive = false;
+};
+
+/// x[row] becomes the running sum, for n floats in shared memory. Ends with a barrier. Scope: block.
+template <int n>
+TIDEGATE_DEVICE void cumsum(float *x, Running running) {
+  constexpr int kEach = ceilDiv(n, 32);
+  if (warpIndex() == 0) {
+    float own[kEach], sum = 0;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      int at = laneIndex() * kEach + i;
+      own[i] = at < n ? x[running.reverse ? n - 1 - at : at] : 0;
+      sum += own[i];
+    }
+    float before = sum;
+#pragma unroll
+    for (int delta = 1; delta < 32; delta *= 2) {
+      float other = shuffleUp(before, delta);
+      if (laneIndex() >= delta)
+        before += other;
+    }
+    before -= sum;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      int at = laneIndex() * kEach + i;
+      float after = before + own[i];
+      if (at < n)
+        x[running.reverse ? n - 1 - at : at] = running.exclusive ? before : after;
+      before = after;
+    }
+  }
+  syncBlock();
+}
+
+/// The same for each column of a tile. `partial` holds 16 x cols floats. Ends with a barrier. Scope: block.
+template <int rows, int cols>
+TIDEGATE_DEVICE void cumsum(const SharedTile<float, rows, cols> &x, Running running, float *partial) {
+  constexpr int kParts = smaller(16, larger(1, powerBelow(larger(1, kThreads / cols)))), kEach = ceilDiv(rows, kParts);
+  auto element = [&](int at, int col) { return x.at(running.reverse ? rows - 1 - at : at, col); };
+  for (int i = threadIndex(); i < kParts * cols; i += kThreads) {
+    int part = i / cols, col = i % cols;
+    float sum = 0;
+    for (int at = part * kEach; at < smaller(rows, (part + 1) * kEach); ++at)
+      sum += *element(at, col);
+    partial[i] = sum;
+  }
+  syncBlock();
+  for (int i = threadIndex(); i < kParts * cols; i += kThreads) {
+    int part = i / cols, col = i % cols;
+    float sum = 0;
+    for (int p = 0; p < part; ++p)
+      sum += partial[p * cols + col];
+    for (int at = part * kEach; at < smaller(rows, (part + 1) * kEach); ++at) {
+      float *place = element(at, col), after = sum + *place;
+      *place = running.exclusive ? sum : after;
+      sum = after;
+    }
+  }
+  syncBlock();
+}
+
+//===----------------------------------------------------------------------===//
+// Products under per-channel decay
+//===----------------------------------------------------------------------===//
+
+/// A left operand of multiplyAdd out of value(row, k), both counted in the block. Scope: thread.
+template <typename F>
+TIDEGATE_DEVICE void makeLeft(unsigned (&a)[4], F value) {
+  int r = laneIndex() / 4, c = laneIndex() % 4 * 2;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    int row = r + i % 2 * 8, k = c + i / 2 * 8;
+    a[i] = packBf16(value(row, k), value(row, k + 1));
+  }
+}
+
+/// Two right operands, as loadRight, out of value(k, col). Scope: thread.
+template <typename F>
+TIDEGATE_DEVICE void makeRight(unsigned (&b)[4], F value) {
+  int r = laneIndex() / 4, c = laneIndex() % 4 * 2;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    int k = c + i % 2 * 8, col = r + i / 2 * 8;
+    b[i] = packBf16(value(k, col), value(k + 1, col));
+  }
+}
+
+/// p[j, m] = sum over d of q[j, d] k[m, d] e^(gq[j, d] - gk[m, d]) where m is
+/// before j, else 0. Blocks before each other go through the tensor cores around
+/// the gate of the block's last column; others, and float operands, are summed in
+/// float. Columns of a token stand in the order of time. Scope: block, after
+/// syncBlock.
+template <typename Rows, typename Cols, typename T, int rows, int cols, int width>
+TIDEGATE_DEVICE void decayScores(Fragment<rows, cols> &p, const SharedTile<T, rows, width> &q,
+                                 const SharedTile<T, cols, width> &k, const SharedTile<float, rows, width> &gq,
+                                 const SharedTile<float, cols, width> &gk) {
+  static_assert(Cols::ascend(), "expects columns in the order of time");
+  using F = Fragment<rows, cols>;
+#pragma unroll
+  for (int i = 0; i < F::kBlockRows; ++i)
+#pragma unroll
+    for (int j = 0; j < F::kBlockCols; ++j) {
+      float(&block)[8] = p.v[i][j];
+#pragma unroll
+      for (int e = 0; e < 8; ++e)
+        block[e] = 0;
+      if (!F::owns(i, j))
+        continue;
+      int row = F::blockRow(i), col = F::blockCol(j);
+      Relation how = relation<Rows, Cols>(row, col);
+      if (how == Relation::After)
+        continue;
+      if (sizeof(T) == 2 && how == Relation::Before) {
+        for (int d = 0; d < width; d += 16) {
+          unsigned a[4], b[4];
+          makeLeft(a, [&](int r, int c) {
+            return q.get(row + r, d + c) * expDecay(*gq.at(row + r, d + c) - *gk.at(col + 15, d + c));
+          });
+          makeRight(b, [&](int c, int m) {
+            return k.get(col + m, d + c) * expDecay(*gk.at(col + 15, d + c) - *gk.at(col + m, d + c));
+          });
+          multiplyBlock(block, a, b);
+        }
+        continue;
+      }
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        int r = row + F::rowIn(e), m = col + F::colIn(e);
+        float sum = 0;
+        if (isBefore<Rows, Cols>(m, r))
+          for (int d = 0; d < width; ++d)
+            sum += q.get(r, d) * k.get(m, d) * expDecay(*gq.at(r, d) - *gk.at(m, d));
+        block[e] = sum;
+      }
+    }
+}
+
+/// y[j, d] += sum over m before j of p[j, m] x[m, d] e^(gq[j, d] - gk[m, d]).
+/// Blocks and anchors as in decayScores; entries of `p` that are not before are
+/// not used. Scope: block, after syncBlock.
+template <typename Rows, typename Cols, typename P, typename T, int rows, int cols, int width>
+TIDEGATE_DEVICE void decayMix(Fragment<rows, width> &y, const SharedTile<P, rows, cols> &p,
+                              const SharedTile<T, cols, width> &x, const SharedTile<float, rows, width> &gq,
+                              const SharedTile<float, cols, width> &gk) {
+  static_assert(Cols::ascend(), "expects columns in the order of time");
+  using F = Fragment<rows, width>;
+#pragma unroll
+  for (int i = 0; i < F::kBlockRows; ++i)
+#pragma unroll
+    for (int j = 0; j < F::kBlockCols; ++j) {
+      if (!F::owns(i, j))
+        continue;
+      int row = F::blockRow(i), d = F::blockCol(j);
+      for (int col = 0; col < cols; col += 16) {
+        Relation how = relation<Rows, Cols>(row, col);
+        if (how == Relation::After)
+          break;
+        if (sizeof(T) == 2 && how == Relation::Before) {
+          unsigned a[4], b[4];
+          makeLeft(a, [&](int r, int m) { return p.get(row + r, col + m); });
+          makeRight(b, [&](int m, int c) {
+            return x.get(col + m, d + c) * expDecay(*gk.at(col + 15, d + c) - *gk.at(col + m, d + c));
+          });
+          float block[8] = {};
+          multiplyBlock(block, a, b);
+#pragma unroll
+          for (int e = 0; e < 8; ++e) {
+            int c = d + F::colIn(e);
+            y.v[i][j][e] += block[e] * expDecay(*gq.at(row + F::rowIn(e), c) - *gk.at(col + 15, c));
+          }
+          continue;
+        }
+#pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          int r = row + F::rowIn(e), c = d + F::colIn(e);
+          for (int m = col; m < col + 16; ++m)
+            if (isBefore<Rows, Cols>(m, r))
+              y.v[i][j][e] += p.get(r, m) * x.get(m, c) * expDecay(*gq.at(r, c) - *gk.at(m, c));
+        }
+      }
+    }
+}
+
+/// y[m, d] += sum over j after m of p[j, m] x[j, d] e^(gq[j, d] - gk[m, d]).
+/// Scope: block, after syncBlock.
+template <typename Rows, typename Cols, typename P, typename T, int rows, int cols, int width>
+TIDEGATE_DEVICE void decayMixTransposed(Fragment<cols, width> &y, const SharedTile<P, rows, cols> &p,
+                                        const SharedTile<T, rows, width> &x,
+                                        const SharedTile<float, rows, width> &gq,
+                                        const SharedTile<float, cols, width> &gk) {
+  static_assert(Cols::ascend(), "expects columns in the order of time");
+  using F = Fragment<cols, width>;
+#pragma unroll
+  for (int i = 0; i < F::kBlockRows; ++i)
+#pragma unroll
+    for (int j = 0; j < F::kBlockCols; ++j) {
+      if (!F::owns(i, j))
+        continue;
+      int col = F::blockRow(i), d = F::blockCol(j);
+      float anchored[8] = {};
+      for (int row = 0; row < rows; row += 16) {
+        Relation how = relation<Rows, Cols>(row, col);
+        if (how == Relation::After)
+          continue;
+        if (sizeof(T) == 2 && how == Relation::Before) {
+          unsigned a[4], b[4];
+          makeLeft(a, [&](int m, int r) { return p.get(row + r, col + m); });
+          makeRight(b, [&](int r, int c) {
+            return x.get(row + r, d + c) * expDecay(*gq.at(row + r, d + c) - *gk.at(col + 15, d + c));
+          });
+          multiplyBlock(anchored, a, b);
+          continue;
+        }
+#pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          int m = col + F::rowIn(e), c = d + F::colIn(e);
+          for (int r = row; r < row + 16; ++r)
+            if (isBefore<Rows, Cols>(m, r))
+              y.v[i][j][e] += p.get(r, m) * x.get(r, c) * expDecay(*gq.at(r, c) - *gk.at(m, c));
+        }
+      }
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        int c = d + F::colIn(e);
+        y.v[i][j][e] += anchored[e] * expDecay(*gk.at(col + 15, c) - *gk.at(col + F::rowIn(e), c));
+      }
+    }
+}
+
+//===----------------------------------------------------------------------===//
+// Unit lower triangular
+//===----------------------------------------------------------------------===//
+
+/// t = (I - m)^-1 of the strictly lower part of m, in float, both n x n in shared
+/// memory, n a multiple of 16. Diagonal blocks of 16 by substitution, the others
+/// block diagonal by block diagonal: t[a, b] = t[a, a] sum over k in [b, a) of
+/// m[a, k] t[k, b]. `work` holds 256 floats per warp. Starts after syncBlock, ends
+/// with one. Scope: block.
+template <int n>
+TIDEGATE_DEVICE void invertUnitLower(const SharedTile<float, n, n> &t, const SharedTile<float, n, n> &m, float *work) {
+  constexpr int kBlocks = n / 16;
+  int lane = laneIndex();
+  for (int block = warpIndex(); block < kBlocks; block += kWarps) {
+    int first = 16 * block;
+    if (lane < 16) {
+      float column[16];
+#pragma unroll
+      for (int i = 0; i < 16; ++i) {
+        float sum = i == lane ? 1 : 0;
+#pragma unroll
+        for (int k = 0; k < i; ++k)
+          sum += *m.at(first + i, first + k) * column[k];
+        column[i] = sum;
+        *t.at(first + i, first + lane) = sum;
+      }
+    }
+  }
+  for (int i = threadIndex(); i < n * n; i += kThreads)
+    if (i / n / 16 < i % n / 16)
+      *t.at(i / n, i % n) = 0;
+  syncBlock();
+  float *sums = work + 256 * warpIndex();
+  for (int distance = 1; distance < kBlocks; ++distance) {
+    for (int b = warpIndex(); b + distance < kBlocks; b += kWarps) {
+      int row = 16 * (b + distance), col = 16 * b;
+      for (int i = lane; i < 256; i += 32) {
+        float sum = 0;
+        for (int k = col; k < row; ++k)
+          sum += *m.at(row + i / 16, k) * *t.at(k, col + i % 16);
+        sums[i] = sum;
+      }
+      syncWarp();
+      for (int i = lane; i < 256; i += 32) {
+        float sum = 0;
+        for (int k = 0; k < 16; ++k)
+          sum += *t.at(row + i / 16, row + k) * sums[16 * k + i % 16];
+        *t.at(row + i / 16, col + i % 16) = sum;
+      }
+      syncWarp();
+    }
+    syncBlock();
+  }
+}
+
+} // namespace tidegate::device
