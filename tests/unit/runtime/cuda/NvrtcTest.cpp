@@ -56,7 +56,52 @@ TEST(Nvrtc, CompilesDeviceCodeForBothArchitectures) {
 TEST(Nvrtc, EveryHeaderStandsAlone) {
   NEEDS_NVRTC;
   for (const auto &[name, text] : device::libraryHeaders())
-    EXPECT_NO_THROW(Nvrtc::get().compile({name, "#include \"" + name + "\"\n", device::libraryHeaders(), {}}, "sm_80"));
+    EXPECT_NO_THROW(Nvrtc::get().compile({"alone", "#include \"" + name + "\"\n", device::libraryHeaders(), {}}, "sm_80"));
+}
+
+/// The functions of a chunk under per-channel decay.
+const char *const kDecayProbe = R"(
+#include "runtime/device/memory.cuh"
+#include "runtime/device/recurrence.cuh"
+using namespace tidegate::device;
+using Read = Places<2>;
+using Add = Places<1>;
+extern "C" __global__ __launch_bounds__(kThreads)
+void probe(const bf16 *q, const bf16 *k, const float *g, float *o, int T) {
+  extern __shared__ __align__(1024) unsigned char shared[];
+  SharedTile<bf16, 64, 64> sq{shared}, sk{shared + 8192}, sp{shared + 16384};
+  SharedTile<float, 64, 64> sg{shared + 24576}, sm{shared + 40960}, st{shared + 57344};
+  startRows(sq, q, 64, T);
+  startRows(sk, k, 64, T);
+  startRows(sg, g, 64, T);
+  commitCopies();
+  waitCopies<0>();
+  syncBlock();
+  cumsum(sg, {}, reinterpret_cast<float *>(shared + 73728));
+  Fragment<64, 64> scores;
+  decayScores<Read, Add>(scores, sq, sk, sg, sg);
+  store(sp, scores);
+  store(sm, scores);
+  syncBlock();
+  invertUnitLower(st, sm, reinterpret_cast<float *>(shared + 73728));
+  Fragment<64, 64> dq, dk;
+  dq.fill(0);
+  dk.fill(0);
+  decayMix<Read, Add>(dq, sp, sk, sg, sg);
+  decayMixTransposed<Read, Add>(dk, sp, sq, sg, sg);
+  product<As::Stored, As::Stored>(dq, st, sm);
+  storeRows(o, 64, T, dq);
+  storeRows(o + 4096, 64, T, dk);
+}
+)";
+
+TEST(Nvrtc, DecayNeedsNoSpills) {
+  NEEDS_NVRTC;
+  for (const char *architecture : {"sm_80", "sm_90a"}) {
+    auto compiled = Nvrtc::get().compile({"decay", kDecayProbe, device::libraryHeaders(), {}}, architecture);
+    ASSERT_EQ(1u, compiled.kernels.size());
+    EXPECT_EQ(0, compiled.kernels[0].spillBytes) << architecture;
+  }
 }
 
 TEST(Nvrtc, ErrorsCarryTheLog) {
