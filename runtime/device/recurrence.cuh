@@ -125,25 +125,33 @@ TIDEGATE_DEVICE void cumsum(const SharedTile<float, rows, cols> &x, Running runn
 // Products under per-channel decay
 //===----------------------------------------------------------------------===//
 
-/// A left operand of multiplyAdd out of value(row, k), both counted in the block. Scope: thread.
+/// a e^(b - c), element by element.
+TIDEGATE_DEVICE Pair decayed(Pair a, Pair b, Pair c) {
+  return {a.first * expDecay(b.first - c.first), a.second * expDecay(b.second - c.second)};
+}
+
+/// A left operand of multiplyAdd out of pairs along the contraction, value(row, k), both counted in the block.
+/// Scope: thread.
 template <typename F>
 TIDEGATE_DEVICE void makeLeft(unsigned (&a)[4], F value) {
   int r = laneIndex() / 4, c = laneIndex() % 4 * 2;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     int row = r + i % 2 * 8, k = c + i / 2 * 8;
-    a[i] = packBf16(value(row, k), value(row, k + 1));
+    Pair pair = value(row, k);
+    a[i] = packBf16(pair.first, pair.second);
   }
 }
 
-/// Two right operands, as loadRight, out of value(k, col). Scope: thread.
+/// Two right operands, as loadRight, out of pairs along the contraction, value(k, col). Scope: thread.
 template <typename F>
 TIDEGATE_DEVICE void makeRight(unsigned (&b)[4], F value) {
   int r = laneIndex() / 4, c = laneIndex() % 4 * 2;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     int k = c + i % 2 * 8, col = r + i / 2 * 8;
-    b[i] = packBf16(value(k, col), value(k + 1, col));
+    Pair pair = value(k, col);
+    b[i] = packBf16(pair.first, pair.second);
   }
 }
 
@@ -173,13 +181,14 @@ TIDEGATE_DEVICE void decayScores(Fragment<rows, cols> &p, const SharedTile<T, ro
       if (how == Relation::After)
         continue;
       if (sizeof(T) == 2 && how == Relation::Before) {
+#pragma unroll 1
         for (int d = 0; d < width; d += 16) {
           unsigned a[4], b[4];
           makeLeft(a, [&](int r, int c) {
-            return q.get(row + r, d + c) * expDecay(*gq.at(row + r, d + c) - *gk.at(col + 15, d + c));
+            return decayed(q.pair(row + r, d + c), gq.pair(row + r, d + c), gk.pair(col + 15, d + c));
           });
           makeRight(b, [&](int c, int m) {
-            return k.get(col + m, d + c) * expDecay(*gk.at(col + 15, d + c) - *gk.at(col + m, d + c));
+            return decayed(k.pair(col + m, d + c), gk.pair(col + 15, d + c), gk.pair(col + m, d + c));
           });
           multiplyBlock(block, a, b);
         }
@@ -190,6 +199,7 @@ TIDEGATE_DEVICE void decayScores(Fragment<rows, cols> &p, const SharedTile<T, ro
         int r = row + F::rowIn(e), m = col + F::colIn(e);
         float sum = 0;
         if (isBefore<Rows, Cols>(m, r))
+#pragma unroll 1
           for (int d = 0; d < width; ++d)
             sum += q.get(r, d) * k.get(m, d) * expDecay(*gq.at(r, d) - *gk.at(m, d));
         block[e] = sum;
@@ -213,16 +223,18 @@ TIDEGATE_DEVICE void decayMix(Fragment<rows, width> &y, const SharedTile<P, rows
       if (!F::owns(i, j))
         continue;
       int row = F::blockRow(i), d = F::blockCol(j);
+#pragma unroll 1
       for (int col = 0; col < cols; col += 16) {
         Relation how = relation<Rows, Cols>(row, col);
         if (how == Relation::After)
           break;
         if (sizeof(T) == 2 && how == Relation::Before) {
           unsigned a[4], b[4];
-          makeLeft(a, [&](int r, int m) { return p.get(row + r, col + m); });
-          makeRight(b, [&](int m, int c) {
+          makeLeft(a, [&](int r, int m) { return p.pair(row + r, col + m); });
+          auto left = [&](int m, int c) { // of an add at the block's last one
             return x.get(col + m, d + c) * expDecay(*gk.at(col + 15, d + c) - *gk.at(col + m, d + c));
-          });
+          };
+          makeRight(b, [&](int m, int c) { return Pair{left(m, c), left(m + 1, c)}; });
           float block[8] = {};
           multiplyBlock(block, a, b);
 #pragma unroll
@@ -235,6 +247,7 @@ TIDEGATE_DEVICE void decayMix(Fragment<rows, width> &y, const SharedTile<P, rows
 #pragma unroll
         for (int e = 0; e < 8; ++e) {
           int r = row + F::rowIn(e), c = d + F::colIn(e);
+#pragma unroll 1
           for (int m = col; m < col + 16; ++m)
             if (isBefore<Rows, Cols>(m, r))
               y.v[i][j][e] += p.get(r, m) * x.get(m, c) * expDecay(*gq.at(r, c) - *gk.at(m, c));
@@ -260,22 +273,25 @@ TIDEGATE_DEVICE void decayMixTransposed(Fragment<cols, width> &y, const SharedTi
         continue;
       int col = F::blockRow(i), d = F::blockCol(j);
       float anchored[8] = {};
+#pragma unroll 1
       for (int row = 0; row < rows; row += 16) {
         Relation how = relation<Rows, Cols>(row, col);
         if (how == Relation::After)
           continue;
         if (sizeof(T) == 2 && how == Relation::Before) {
           unsigned a[4], b[4];
-          makeLeft(a, [&](int m, int r) { return p.get(row + r, col + m); });
-          makeRight(b, [&](int r, int c) {
+          makeLeft(a, [&](int m, int r) { return Pair{p.get(row + r, col + m), p.get(row + r + 1, col + m)}; });
+          auto since = [&](int r, int c) { // from the block's last add
             return x.get(row + r, d + c) * expDecay(*gq.at(row + r, d + c) - *gk.at(col + 15, d + c));
-          });
+          };
+          makeRight(b, [&](int r, int c) { return Pair{since(r, c), since(r + 1, c)}; });
           multiplyBlock(anchored, a, b);
           continue;
         }
 #pragma unroll
         for (int e = 0; e < 8; ++e) {
           int m = col + F::rowIn(e), c = d + F::colIn(e);
+#pragma unroll 1
           for (int r = row; r < row + 16; ++r)
             if (isBefore<Rows, Cols>(m, r))
               y.v[i][j][e] += p.get(r, m) * x.get(r, c) * expDecay(*gq.at(r, c) - *gk.at(m, c));
@@ -322,11 +338,13 @@ TIDEGATE_DEVICE void invertUnitLower(const SharedTile<float, n, n> &t, const Sha
       *t.at(i / n, i % n) = 0;
   syncBlock();
   float *sums = work + 256 * warpIndex();
+#pragma unroll 1
   for (int distance = 1; distance < kBlocks; ++distance) {
     for (int b = warpIndex(); b + distance < kBlocks; b += kWarps) {
       int row = 16 * (b + distance), col = 16 * b;
       for (int i = lane; i < 256; i += 32) {
         float sum = 0;
+#pragma unroll 1
         for (int k = col; k < row; ++k)
           sum += *m.at(row + i / 16, k) * *t.at(k, col + i % 16);
         sums[i] = sum;

@@ -38,6 +38,11 @@ constexpr int powerBelow(int n) {
   return p;
 }
 
+/// Two neighbours in a row.
+struct alignas(8) Pair {
+  float first, second;
+};
+
 /// A rows x cols matrix in shared memory. The storage is `kBytes` bytes, aligned
 /// to 1024; a tile is a view of it.
 template <typename T, int rows, int cols>
@@ -60,6 +65,16 @@ struct SharedTile {
   }
   TIDEGATE_DEVICE float get(int row, int col) const { return toFloat(*at(row, col)); }
   TIDEGATE_DEVICE void set(int row, int col, float value) const { *at(row, col) = Converter<T>::from(value); }
+  /// The elements (row, col) and (row, col + 1), for even `col`.
+  TIDEGATE_DEVICE Pair pair(int row, int col) const {
+    const T *place = at(row, col);
+    if constexpr (sizeof(T) == 2) {
+      unsigned both = *reinterpret_cast<const unsigned *>(place);
+      return {bitsToFloat(both << 16), bitsToFloat(both & 0xffff0000u)};
+    } else {
+      return *reinterpret_cast<const Pair *>(place);
+    }
+  }
 };
 
 /// A rows x cols matrix in the registers of a block.

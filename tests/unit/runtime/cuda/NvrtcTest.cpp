@@ -59,48 +59,60 @@ TEST(Nvrtc, EveryHeaderStandsAlone) {
     EXPECT_NO_THROW(Nvrtc::get().compile({"alone", "#include \"" + name + "\"\n", device::libraryHeaders(), {}}, "sm_80"));
 }
 
-/// The functions of a chunk under per-channel decay.
-const char *const kDecayProbe = R"(
+/// A kernel for each function of a chunk under per-channel decay.
+const char *const kDecayProbes = R"(
 #include "runtime/device/memory.cuh"
 #include "runtime/device/recurrence.cuh"
 using namespace tidegate::device;
 using Read = Places<2>;
 using Add = Places<1>;
-extern "C" __global__ __launch_bounds__(kThreads)
-void probe(const bf16 *q, const bf16 *k, const float *g, float *o, int T) {
-  extern __shared__ __align__(1024) unsigned char shared[];
-  SharedTile<bf16, 64, 64> sq{shared}, sk{shared + 8192}, sp{shared + 16384};
-  SharedTile<float, 64, 64> sg{shared + 24576}, sm{shared + 40960}, st{shared + 57344};
-  startRows(sq, q, 64, T);
-  startRows(sk, k, 64, T);
-  startRows(sg, g, 64, T);
-  commitCopies();
-  waitCopies<0>();
-  syncBlock();
-  cumsum(sg, {}, reinterpret_cast<float *>(shared + 73728));
-  Fragment<64, 64> scores;
-  decayScores<Read, Add>(scores, sq, sk, sg, sg);
-  store(sp, scores);
-  store(sm, scores);
-  syncBlock();
-  invertUnitLower(st, sm, reinterpret_cast<float *>(shared + 73728));
-  Fragment<64, 64> dq, dk;
-  dq.fill(0);
-  dk.fill(0);
-  decayMix<Read, Add>(dq, sp, sk, sg, sg);
-  decayMixTransposed<Read, Add>(dk, sp, sq, sg, sg);
-  product<As::Stored, As::Stored>(dq, st, sm);
-  storeRows(o, 64, T, dq);
-  storeRows(o + 4096, 64, T, dk);
+struct Tiles {
+  SharedTile<bf16, 64, 64> q, k, p;
+  SharedTile<float, 64, 64> g, m, t;
+  float *work;
+  TIDEGATE_DEVICE Tiles(unsigned char *shared)
+      : q{shared}, k{shared + 8192}, p{shared + 16384}, g{shared + 24576}, m{shared + 40960}, t{shared + 57344},
+        work(reinterpret_cast<float *>(shared + 73728)) {}
+};
+#define PROBE(name) extern "C" __global__ __launch_bounds__(kThreads, 1) void name(float *out, int T)
+#define TILES extern __shared__ __align__(1024) unsigned char shared[]; Tiles s(shared)
+PROBE(scores) {
+  TILES;
+  cumsum(s.g, {}, s.work);
+  Fragment<64, 64> p;
+  decayScores<Read, Add>(p, s.q, s.k, s.g, s.g);
+  storeRows(out, 64, T, p);
+}
+PROBE(mix) {
+  TILES;
+  Fragment<64, 64> y;
+  y.fill(0);
+  decayMix<Read, Add>(y, s.p, s.k, s.g, s.g);
+  storeRows(out, 64, T, y);
+}
+PROBE(mixTransposed) {
+  TILES;
+  Fragment<64, 64> y;
+  y.fill(0);
+  decayMixTransposed<Read, Add>(y, s.p, s.q, s.g, s.g);
+  storeRows(out, 64, T, y);
+}
+PROBE(inverse) {
+  TILES;
+  invertUnitLower(s.t, s.m, s.work);
+  Fragment<64, 64> y;
+  load(y, s.t);
+  storeRows(out, 64, T, y);
 }
 )";
 
 TEST(Nvrtc, DecayNeedsNoSpills) {
   NEEDS_NVRTC;
   for (const char *architecture : {"sm_80", "sm_90a"}) {
-    auto compiled = Nvrtc::get().compile({"decay", kDecayProbe, device::libraryHeaders(), {}}, architecture);
-    ASSERT_EQ(1u, compiled.kernels.size());
-    EXPECT_EQ(0, compiled.kernels[0].spillBytes) << architecture;
+    auto compiled = Nvrtc::get().compile({"decay", kDecayProbes, device::libraryHeaders(), {}}, architecture);
+    ASSERT_EQ(4u, compiled.kernels.size());
+    for (const KernelUse &use : compiled.kernels)
+      EXPECT_EQ(0, use.spillBytes) << use.kernel << " on " << architecture;
   }
 }
 
