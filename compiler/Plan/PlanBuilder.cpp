@@ -337,7 +337,7 @@ private:
     return success();
   }
 
-  /// What the three convolution ops have in common: two operands, one or no edge, the first result.
+  /// What the three convolution ops have in common: two operands, maybe an edge and positions, the first result.
   runtime::ShortConv convolution(Operation *op, runtime::ShortConv::Kind kind, RankedTensorType weight,
                                  DenseMap<Value, Place> &places) {
     const Place rows = places.lookup(op->getOperand(0));
@@ -345,8 +345,9 @@ private:
     step.kind = kind;
     step.rows = rows.buffer;
     step.with = places.lookup(op->getOperand(1)).buffer;
-    if (op->getNumOperands() > 2)
-      step.edge = places.lookup(op->getOperand(2)).buffer;
+    for (Value optional : op->getOperands().drop_front(2))
+      (isa<FloatType>(tensorOf(optional).getElementType()) ? step.edge : step.positions) =
+          places.lookup(optional).buffer;
     step.batch = rows.dims[0];
     step.tokens = rows.dims[1];
     step.channels = weight.getDimSize(0);
@@ -402,7 +403,7 @@ private:
         for (int b : {g->in, g->ids, g->out})
           touch(b, i);
       } else if (auto *s = std::get_if<runtime::ShortConv>(&step.what)) {
-        for (int b : {s->rows, s->with, s->edge, s->out, s->outEdge})
+        for (int b : {s->rows, s->with, s->edge, s->positions, s->out, s->outEdge})
           if (b >= 0)
             touch(b, i);
       } else if (auto *c = std::get_if<runtime::Copy>(&step.what)) {

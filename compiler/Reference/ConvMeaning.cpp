@@ -1,6 +1,7 @@
 //===- ConvMeaning.cpp - Meaning of short convolutions ----------*- C++ -*-===//
 // All three ops walk the terms weight[c, j] x'[b, t+j, c] dy[b, t, c] of one form
-// and sum what stands beside the factor that they differentiate by.
+// that count at the token's position, and sum what stands beside the factor that
+// they differentiate by.
 //===----------------------------------------------------------------------===//
 #include "compiler/Reference/Meaning.h"
 #include "ir/Nn/NnOps.h"
@@ -13,8 +14,10 @@ using namespace tidegate::reference;
 namespace {
 struct Sizes {
   int64_t B, T, C, W;
+  const Tensor *positions; ///< Of the tokens in their documents; null: all of one.
 
-  Sizes(const Tensor &rows, int64_t W) : B(rows.shape[0]), T(rows.shape[1]), C(rows.shape[2]), W(W) {}
+  Sizes(const Tensor &rows, int64_t W, const Tensor *positions)
+      : B(rows.shape[0]), T(rows.shape[1]), C(rows.shape[2]), W(W), positions(positions) {}
 
   std::vector<int64_t> rows() const { return {B, T, C}; }
   std::vector<int64_t> edge() const { return {B, W - 1, C}; }
@@ -29,7 +32,7 @@ struct Sizes {
   void forEachTerm(Term term) const {
     for (int64_t b = 0; b < B; ++b)
       for (int64_t t = 0; t < T; ++t)
-        for (int64_t j = 0; j < W; ++j)
+        for (int64_t j = positions ? std::max<int64_t>(0, W - 1 - positions->ids[b * T + t]) : 0; j < W; ++j)
           for (int64_t c = 0; c < C; ++c)
             term(c * W + j, extendedRow(b, t + j, c), row(b, t, c));
   }
@@ -57,13 +60,23 @@ static Tensor extend(const Sizes &sizes, const Tensor &input, const Tensor *past
   return all;
 }
 
-static const Tensor *third(Operands x) { return x.size() > 2 ? x[2] : nullptr; }
+namespace {
+/// The optional operands, which stand last.
+struct Optionals {
+  const Tensor *edge, *positions;
+
+  template <typename OpT>
+  Optionals(OpT op, Operands x, bool hasEdge)
+      : edge(hasEdge ? x[2] : nullptr), positions(op.getPositions() ? x.back() : nullptr) {}
+};
+} // namespace
 
 static FailureOr<std::vector<Tensor>> evaluate(nn::ShortConvOp op, Operands x) {
-  Sizes sizes(*x[0], x[1]->shape[1]);
-  if (third(x) && third(x)->shape != sizes.edge())
+  auto [past, positions] = Optionals(op, x, bool(op.getPast()));
+  Sizes sizes(*x[0], x[1]->shape[1], positions);
+  if (past && past->shape != sizes.edge())
     return op.emitOpError("the past disagrees with the input in B at run time");
-  Tensor all = extend(sizes, *x[0], third(x)), result = Tensor::zeros(sizes.rows()), next = Tensor::zeros(sizes.edge());
+  Tensor all = extend(sizes, *x[0], past), result = Tensor::zeros(sizes.rows()), next = Tensor::zeros(sizes.edge());
   sizes.forEachTerm(
       [&](int64_t w, int64_t from, int64_t to) { result.values[to] += x[1]->values[w] * all.values[from]; });
   sizes.forEachExtended([&](int64_t at, int64_t b, int64_t s, int64_t c) {
@@ -74,16 +87,18 @@ static FailureOr<std::vector<Tensor>> evaluate(nn::ShortConvOp op, Operands x) {
 }
 
 static FailureOr<std::vector<Tensor>> evaluate(nn::ShortConvInputGradOp op, Operands x) {
-  Sizes sizes(*x[0], x[1]->shape[1]);
-  if (third(x) && third(x)->shape != sizes.edge())
+  auto [nextGrad, positions] = Optionals(op, x, bool(op.getNextGrad()));
+  Sizes sizes(*x[0], x[1]->shape[1], positions);
+  if (nextGrad && nextGrad->shape != sizes.edge())
     return op.emitOpError("the gradient by the next past disagrees with the input in B at run time");
   Tensor all = Tensor::zeros(sizes.extended()), result = Tensor::zeros(sizes.rows()),
          past = Tensor::zeros(sizes.edge());
   sizes.forEachTerm(
       [&](int64_t w, int64_t to, int64_t from) { all.values[to] += x[1]->values[w] * x[0]->values[from]; });
+  const Tensor *next = nextGrad; // lambdas capture no structured bindings
   sizes.forEachExtended([&](int64_t at, int64_t b, int64_t s, int64_t c) {
-    if (s >= sizes.T && third(x))
-      all.values[at] += third(x)->values[sizes.edgeRow(b, s - sizes.T, c)];
+    if (s >= sizes.T && next)
+      all.values[at] += next->values[sizes.edgeRow(b, s - sizes.T, c)];
     (s < sizes.W - 1 ? past.values[sizes.edgeRow(b, s, c)] : result.values[sizes.row(b, s - (sizes.W - 1), c)]) =
         all.values[at];
   });
@@ -91,10 +106,11 @@ static FailureOr<std::vector<Tensor>> evaluate(nn::ShortConvInputGradOp op, Oper
 }
 
 static FailureOr<std::vector<Tensor>> evaluate(nn::ShortConvWeightGradOp op, Operands x) {
-  Sizes sizes(*x[0], op.getType().getDimSize(1));
-  if (x[1]->shape != sizes.rows() || (third(x) && third(x)->shape != sizes.edge()))
+  auto [past, positions] = Optionals(op, x, bool(op.getPast()));
+  Sizes sizes(*x[0], op.getType().getDimSize(1), positions);
+  if (x[1]->shape != sizes.rows() || (past && past->shape != sizes.edge()))
     return op.emitOpError("operands disagree in B or T at run time");
-  Tensor all = extend(sizes, *x[0], third(x)), result = Tensor::zeros({sizes.C, sizes.W});
+  Tensor all = extend(sizes, *x[0], past), result = Tensor::zeros({sizes.C, sizes.W});
   sizes.forEachTerm(
       [&](int64_t w, int64_t from, int64_t dy) { result.values[w] += all.values[from] * x[1]->values[dy]; });
   return std::vector<Tensor>{result};

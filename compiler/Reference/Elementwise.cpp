@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/Reference/Meaning.h"
 #include "ir/Nn/NnOps.h"
+#include "ir/Rec/RecOps.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 #include <cmath>
@@ -52,6 +53,10 @@ static Scalar scalarOf(Operation *op) {
       .Case([](nn::GreaterOp) -> Scalar { return [](const double *x) { return x[0] > x[1] ? 1.0 : 0.0; }; })
       .Case([](nn::EqualOp) -> Scalar { return [](const double *x) { return x[0] == x[1] ? 1.0 : 0.0; }; })
       .Case([](nn::SelectOp) -> Scalar { return [](const double *x) { return x[0] != 0 ? x[1] : x[2]; }; })
+      .Case([](rec::ResetOp op) -> Scalar {
+        return op.getInit() ? [](const double *x) { return x[1] != 0 ? x[2] : x[0]; }
+                            : [](const double *x) { return x[1] != 0 ? 0.0 : x[0]; };
+      })
       .Default([](Operation *) -> Scalar { return nullptr; });
 }
 

@@ -133,6 +133,8 @@ private:
       return {batch, steps, heads};
     case rec::OperandKind::Head:
       return {heads};
+    case rec::OperandKind::Row:
+      return {batch, heads};
     case rec::OperandKind::Shared:
       return {};
     }
@@ -184,6 +186,8 @@ private:
       return cut(from, ((b * steps + n) * heads + h) * width, rest);
     case rec::OperandKind::Head:
       return cut(from, h * width, rest);
+    case rec::OperandKind::Row:
+      return cut(from, (b * heads + h) * width, rest);
     case rec::OperandKind::Shared:
       return from;
     }

@@ -291,6 +291,7 @@ Value Elaborator::causalConv(const CallExpr &call, const Value &x, const Value &
     describeOrigin(builder, "w", {&w, wRange});
     return {};
   }
-  auto op = nn::ShortConvOp::create(region->builder, loc(call.range), x.tensor, w.tensor, mlir::Value());
+  auto op = nn::ShortConvOp::create(region->builder, loc(call.range), x.tensor, w.tensor, mlir::Value(),
+                                     mlir::Value());
   return tensorValue(op.getResult(), x.shape, x.batched, call.range);
 }

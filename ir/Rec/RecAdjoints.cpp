@@ -1,10 +1,12 @@
 //===- RecAdjoints.cpp - Adjoints of the tile ops ---------------*- C++ -*-===//
-// Scores and mixes are closed under differentiation: each is bilinear in its
+// A reset sends the cotangent to the branch that was taken. Scores and mixes are closed under differentiation: each is bilinear in its
 // two matrix operands, and a gate's cotangent is the operand it multiplies times
 // that operand's own cotangent.
 //===----------------------------------------------------------------------===//
 #include "ir/Nn/NnOps.h"
 #include "ir/Rec/RecOps.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
 using namespace tidegate;
@@ -12,6 +14,20 @@ using namespace tidegate::rec;
 
 using Cotangents = ArrayRef<Value>;
 using Out = MutableArrayRef<Value>;
+
+void ResetOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
+  out[0] = ResetOp::create(b, getLoc(), getType(), dy[0], getFlag(), Value());
+  if (!getInit())
+    return;
+  Value zero = nn::constant(b, getLoc(), 0, getType().getElementType());
+  out[2] = nn::SelectOp::create(b, getLoc(), getFlag(), dy[0], zero);
+}
+
+Value ResetOp::buildScalar(OpBuilder &b, Location loc, ValueRange x) {
+  Value zero = arith::ConstantOp::create(b, loc, b.getFloatAttr(x[0].getType(), 0));
+  Value begins = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::UNE, x[1], zero);
+  return arith::SelectOp::create(b, loc, begins, x.size() > 2 ? x[2] : zero, x[0]);
+}
 
 void CumsumOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
   out[0] = CumsumOp::create(b, getLoc(), dy[0], !getReverse(), getExclusive());

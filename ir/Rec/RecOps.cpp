@@ -19,6 +19,8 @@ static int64_t outerRank(OperandKind kind) {
   case OperandKind::Token:
   case OperandKind::Step:
     return 3;
+  case OperandKind::Row:
+    return 2;
   case OperandKind::Head:
     return 1;
   case OperandKind::Shared:
@@ -56,6 +58,8 @@ struct Outer {
       return {batch, steps, heads};
     case OperandKind::Head:
       return {heads};
+    case OperandKind::Row:
+      return {batch, heads};
     case OperandKind::Shared:
       return {};
     }
@@ -107,7 +111,7 @@ LogicalResult ScanOp::verify() {
     return emitOpError("expects one kind per operand, but got ") << getKinds().size() << " for "
                                                                  << getInputs().size();
   for (int64_t kind : getKinds())
-    if (kind < 0 || kind > 3)
+    if (kind < 0 || kind > int64_t(OperandKind::Row))
       return emitOpError("has no operand kind ") << kind;
   for (int64_t kind : getOutKinds())
     if (kind != int64_t(OperandKind::Token) && kind != int64_t(OperandKind::Step))
@@ -156,6 +160,14 @@ LogicalResult ScanOp::verify() {
   auto want = resultTypes(outer, yield.getValues(), getChunk(), getOutKinds(), getNumStates(), getSaveStates());
   if (want != SmallVector<Type>(getResultTypes())) // scan_c1
     return emitOpError("expects results of types ") << want << ", but got " << getResultTypes();
+  return success();
+}
+
+LogicalResult ResetOp::verify() {
+  if (getFlag().getType().getRank() != 0 || getFlag().getType().getElementType() != getType().getElementType()) // reset_c1
+    return emitOpError("expects one number of the state's element type as flag, but got ") << getFlag().getType();
+  if (getInit() && getInit().getType() != getType()) // reset_c2
+    return emitOpError("starts a state of type ") << getType() << " anew from a value of type " << getInit().getType();
   return success();
 }
 

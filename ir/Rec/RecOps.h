@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ir/Interfaces/DifferentiableOpInterface.h"
+#include "ir/Interfaces/ElementwiseOpInterface.h"
 #include "ir/Rec/RecDialect.h"
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/IR/BuiltinTypes.h"

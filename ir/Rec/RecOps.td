@@ -8,6 +8,7 @@ include "mlir/Interfaces/ControlFlowInterfaces.td"
 include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 include "ir/Interfaces/DifferentiableOpInterface.td"
+include "ir/Interfaces/ElementwiseOpInterface.td"
 
 def Rec_Dialect : Dialect {
   let name = "rec";
@@ -32,7 +33,8 @@ def Rec_OperandKind : I64EnumAttr<"OperandKind", "how a scan walks an operand", 
     I64EnumAttrCase<"Token", 0, "token">,
     I64EnumAttrCase<"Step", 1, "step">,
     I64EnumAttrCase<"Head", 2, "head">,
-    I64EnumAttrCase<"Shared", 3, "shared">]> {
+    I64EnumAttrCase<"Shared", 3, "shared">,
+    I64EnumAttrCase<"Row", 4, "row">]> {
   let cppNamespace = "::tidegate::rec";
 }
 
@@ -51,7 +53,8 @@ def Rec_ScanOp : Rec_Op<"scan", [Pure, SingleBlock, AttrSizedOperandSegments, Is
       `chunk x rest`, whose rows beyond `T` are zero;
     - step:   `B x N x H x rest`; the body sees `rest`, the slice of its step;
     - head:   `H x rest`; the body sees `rest`;
-    - shared: `rest`, seen whole.
+    - shared: `rest`, seen whole;
+    - row:    `B x H x rest`; the body sees `rest`, in every step the same.
 
     `inits` gives the first states before the first step, `B x H x rest`;
     states without one start at zero. The body's arguments are the operands, then the
@@ -123,6 +126,28 @@ def Rec_ScanOp : Rec_Op<"scan", [Pure, SingleBlock, AttrSizedOperandSegments, Is
                               ::llvm::ArrayRef<int64_t> outKinds, int64_t numStates, bool reverse, bool saveStates,
                               ::mlir::Region *body);
   }];
+}
+
+def Rec_ResetOp : Rec_Op<"reset", [Pure, AllTypesMatch<["state", "result"]>,
+    DeclareOpInterfaceMethods<DifferentiableOpInterface, ["buildAdjoint"]>,
+    DeclareOpInterfaceMethods<ElementwiseOpInterface>]> {
+  let summary = "A state that starts anew where a document begins";
+  let description = [{
+    `init` (0 without one) where `flag` is not 0, else `state`. The branch not
+    taken may be inf or NaN, in value and in gradient; `flag` has no gradient.
+
+    Stands in the body of a token scan, before anything else that uses the state.
+
+    Constraints: (C1) `flag` is one number; (C2) `init` has the type of `state`.
+
+    Example: `%s = rec.reset %S, %f to %s0 : tensor<4x8xf32>, tensor<f32>, tensor<4x8xf32>`
+  }];
+  let arguments = (ins Rec_Float:$state, Rec_Float:$flag, Optional<Rec_Float>:$init);
+  let results = (outs Rec_Float:$result);
+  let assemblyFormat = [{
+    $state `,` $flag (`to` $init^)? attr-dict `:` type($state) `,` type($flag) (`,` type($init)^)?
+  }];
+  let hasVerifier = 1;
 }
 
 def Rec_YieldOp : Rec_Op<"yield", [Pure, Terminator, ReturnLike, HasParent<"ScanOp">]> {

@@ -2,7 +2,7 @@
 // A scan the other way along time. Its body gets the forward's operands and the
 // state at the entry of the step, recomputes the forward body, and walks it
 // backwards; it carries the cotangents of the states. Operands that every step
-// reads (per head, shared) gather their cotangent in further states.
+// reads (per head, per row, shared) gather their cotangent in further states.
 //===----------------------------------------------------------------------===//
 #include "ir/Nn/NnOps.h"
 #include "ir/Nn/ReverseMode.h"
@@ -39,7 +39,9 @@ ScanOp rec::withoutEntryStates(ScanOp op) { return op.getSaveStates() ? replaced
 
 static bool isFloat(Value value) { return isa<FloatType>(getElementTypeOrSelf(value.getType())); }
 
-static bool isCarried(OperandKind kind) { return kind == OperandKind::Head || kind == OperandKind::Shared; }
+static bool isCarried(OperandKind kind) {
+  return kind == OperandKind::Head || kind == OperandKind::Shared || kind == OperandKind::Row;
+}
 
 namespace {
 /// The operands of the reverse scan.
@@ -135,11 +137,13 @@ void ScanOp::buildAdjoint(OpBuilder &builder, ArrayRef<Value> resultCotangents, 
   for (unsigned i = 0, g = 0; i < numInputs; ++i) {
     if (!isFloat(forward.getInputs()[i]))
       continue;
-    Value cotangent = cotangentOf(body->getArgument(i));
     if (isCarried(forward.kindOf(i))) {
-      carried.push_back(nn::AddOp::create(builder, loc, gathered[g++], cotangent));
+      carried.push_back(nn::AddOp::create(builder, loc, gathered[g++], cotangentOf(body->getArgument(i))));
       continue;
     }
+    Value cotangent = cotangents.lookup(body->getArgument(i));
+    if (!cotangent) // nothing reaches it
+      continue;
     perStep.push_back(i);
     outKinds.push_back(forward.getKinds()[i]);
     yielded.push_back(cotangent);
@@ -164,10 +168,15 @@ void ScanOp::buildAdjoint(OpBuilder &builder, ArrayRef<Value> resultCotangents, 
   for (unsigned i = 0; i < numInputs; ++i)
     if (isCarried(forward.kindOf(i)) && isFloat(forward.getInputs()[i])) {
       auto type = cast<RankedTensorType>(forward.getInputs()[i].getType());
+      Value total = adjoint.getFinalStates()[next++];
+      if (forward.kindOf(i) == OperandKind::Row) {
+        out[i] = total;
+        continue;
+      }
       SmallVector<int64_t> dims{0};
       if (forward.kindOf(i) == OperandKind::Shared)
         dims.push_back(1);
-      Value sum = nn::ReduceSumOp::create(builder, loc, adjoint.getFinalStates()[next++], dims);
+      Value sum = nn::ReduceSumOp::create(builder, loc, total, dims);
       out[i] = nn::ReshapeOp::create(builder, loc, type, sum);
     }
   for (unsigned i = 0; i < getInits().size(); ++i)

@@ -20,7 +20,7 @@ static RankedTensorType tensorOf(Value value) { return cast<RankedTensorType>(va
 static int64_t countOf(Value value) { return tensorOf(value).getNumElements(); }
 
 AffineReader::AffineReader(ScanOp scan, int64_t keyDim)
-    : keyDim(keyDim), builder(scan.getBody().front().getTerminator()), loc(scan.getLoc()) {
+    : keyDim(keyDim), scan(scan), builder(scan.getBody().front().getTerminator()), loc(scan.getLoc()) {
   auto state = tensorOf(scan.getBodyStates().front());
   shape = llvm::to_vector(state.getShape());
   keys = shape[keyDim], values = shape[1 - keyDim];
@@ -338,7 +338,7 @@ void AffineReader::read(Operation &op) {
   if (llvm::all_of(op.getOperands(), [&](Value v) { return isFree(v); }))
     return;
   loc = op.getLoc();
-  bool afterReads = canLift(op);
+  bool afterReads = canLift(op, scan);
   const Form *other = nullptr;
   for (Value operand : op.getOperands()) {
     const Form &form = formOf(operand);

@@ -99,6 +99,7 @@ private:
   static AffineForm of(Vector vector);
   static AffineForm of(Matrix matrix);
 
+  ScanOp scan;
   mlir::OpBuilder builder;
   mlir::Location loc; ///< Of the op being read.
   mlir::Type element;

@@ -16,11 +16,18 @@
 // from sums that start at the end.
 //
 // Decays that may be below 0 carry a sign, (-1)^count of the negative ones.
+//
+// Where documents begin, P and M are cut to pairs of one document, S is what rows
+// before the first begin see and what remains if none begins, and S' gets the
+// adds of the last document. Rows behind a begin see the initial value instead,
+// under the decay since then. All sums run on across documents: a difference of
+// two places of one document does not notice.
 //===----------------------------------------------------------------------===//
 #include "passes/Rec/ChunkForm.h"
 
 #include "passes/Rec/Arithmetic.h"
 #include "passes/Rec/Decay.h"
+#include "passes/Rec/DocumentMasks.h"
 #include "llvm/ADT/MapVector.h"
 
 #include <numbers>
@@ -88,7 +95,10 @@ public:
   ChunkResults run() {
     Location loc = token.getLoc();
     readOperands();
-    Value state = body->addArgument(RankedTensorType::get({program.keys, program.values}, element), loc);
+    auto stateType = RankedTensorType::get({program.keys, program.values}, element);
+    if (program.reset.init)
+      first = body->addArgument(stateType, loc);
+    Value state = body->addArgument(stateType, loc);
     Value pseudo = pseudoValues(state);
     SmallVector<Value> yields = readRows(state, pseudo);
     yields.push_back(nextState(state, pseudo));
@@ -102,6 +112,10 @@ public:
     SmallVector<Value> inputs;
     for (auto [outer, tile] : operands)
       inputs.push_back(outer);
+    if (program.reset.init) {
+      inputs.push_back(transposed(token.getInputs()[program.reset.init.getArgNumber()]));
+      kinds.push_back(int64_t(OperandKind::Row));
+    }
     auto scan = ScanOp::create(outside, loc, inputs, kinds, inits, chunk, outKinds, /*numStates=*/1,
                                /*reverse=*/false, /*saveStates=*/false, &region);
     return {llvm::to_vector_of<Value>(scan.getOutputs()), transposed(scan.getFinalStates().front())};
@@ -153,6 +167,8 @@ private:
       if (log.negative)
         signs.add(a, scale.place, tileOf(lifter.toTokens(scale.decay, log.negative)));
     }
+    if (program.reset.flag)
+      documents.emplace(a, tileOfInner(program.reset.flag));
   }
 
   /// A logarithm whose exponential is 0 in this type.
@@ -229,8 +245,40 @@ private:
   Value scores(Value rows, Value rowGate, ArrayRef<int64_t> rowPlaces) {
     auto sizeOf = [](Value v) { return cast<RankedTensorType>(v.getType()).getDimSize(0); };
     auto type = RankedTensorType::get({sizeOf(rows), sizeOf(cols())}, element);
-    return DecayScoresOp::create(inside, a.loc, type, rows, cols(), rowGate, rowGate ? colGate() : Value(),
-                                 inside.getDenseI64ArrayAttr(rowPlaces), inside.getDenseI64ArrayAttr(addPlaces()));
+    Value scores = DecayScoresOp::create(inside, a.loc, type, rows, cols(), rowGate, rowGate ? colGate() : Value(),
+                                         inside.getDenseI64ArrayAttr(rowPlaces),
+                                         inside.getDenseI64ArrayAttr(addPlaces()));
+    return documents ? documents->kept(documents->same(rowPlaces.size(), adds.size()), scores) : scores;
+  }
+
+  /// A running sum since the token's document began, at a place of each token; null for zero.
+  Value sinceBegin(Running &running, int64_t place) {
+    Value sum = running.before(a, place);
+    if (!sum)
+      return sum;
+    Value atBegin = a.dot(documents->beginOfRow(), running.before(a, 0), 1, 0);
+    return nn::SubOp::create(inside, a.loc, sum, atBegin);
+  }
+
+  /// What rows at places see of the state that their document had before the
+  /// chunk, or of its initial value if it began in it. `rows` are `tiles` with
+  /// their sign and fine decay, `gate` is their coarse one.
+  template <typename Places>
+  Value ofEntry(Value rows, Value gate, ArrayRef<Value> tiles, Places placeOf, Value state) {
+    Value decayed = a.times(expOf(gate), rows);
+    if (!documents)
+      return a.dot(decayed, state, 1, 0);
+    Value before = documents->beforeFirst(tiles.size());
+    Value result = a.dot(documents->kept(before, decayed), state, 1, 0);
+    if (!first)
+      return result;
+    Value sinceBegins = rowsOf(tiles, [&](size_t i) -> Value {
+      if (!tiles[i])
+        return {};
+      Value fine = a.times(tiles[i], expOf(sinceBegin(fineGates, placeOf(i))));
+      return a.times(a.times(fine, signOf(sinceBegin(signs, placeOf(i)))), expOf(sinceBegin(coarseGates, placeOf(i))));
+    });
+    return a.plus(result, a.dot(documents->dropped(before, sinceBegins), first, 1, 0));
   }
 
   /// What each add adds, given the state at the chunk's entry: N. Null without adds.
@@ -244,7 +292,8 @@ private:
     Value gate = rowsOf(adds, [&](size_t i) { return coarseGates.before(a, program.adds[i].readPlace); });
     auto places = llvm::map_to_vector(program.adds, [](const auto &add) { return add.readPlace; });
     Value matrix = scores(readers, gate, places);
-    Value ofState = a.dot(a.times(expOf(gate), readers), state, 1, 0);
+    auto tiles = llvm::map_to_vector(adds, [](const Tiles &add) { return add.reader; });
+    Value ofState = ofEntry(readers, gate, tiles, [&](size_t i) { return program.adds[i].readPlace; }, state);
     Value rhs = a.plus(values, ofState);
     return SolveUnitLowerOp::create(inside, a.loc, rhs.getType(), matrix, rhs, /*transposed=*/false);
   }
@@ -255,7 +304,7 @@ private:
       return {};
     Value rowQueries = rowsOf(queries, [&](size_t i) { return rowTile(queries[i], program.reads[i].place); });
     Value gate = rowsOf(queries, [&](size_t i) { return coarseGates.before(a, program.reads[i].place); });
-    Value result = a.dot(a.times(expOf(gate), rowQueries), state, 1, 0);
+    Value result = ofEntry(rowQueries, gate, queries, [&](size_t i) { return program.reads[i].place; }, state);
     if (pseudo) {
       auto places = llvm::map_to_vector(program.reads, [](const auto &read) { return read.place; });
       result = a.plus(result, a.dot(scores(rowQueries, gate, places), pseudo, 1, 0));
@@ -273,10 +322,15 @@ private:
   }
 
   Value nextState(Value state, Value pseudo) {
-    Value decay = a.times(expOf(gates.whole(a)), signOf(signs.whole(a)));
-    if (decay)
-      decay = a.reshaped(decay, {cast<RankedTensorType>(decay.getType()).getNumElements(), 1});
-    Value next = a.times(decay, state);
+    Value next = scaled(state, a.times(expOf(gates.whole(a)), signOf(signs.whole(a))));
+    if (documents) {
+      Value anew = a.number(0, element);
+      if (first) {
+        Value factor = a.times(expOf(gates.after(a, 0)), signOf(signs.after(a, 0)));
+        anew = scaled(first, factor ? a.dot(documents->lastBegin(), factor, 0, 0) : factor);
+      }
+      next = nn::SelectOp::create(inside, a.loc, documents->noneBegins(), next, anew);
+    }
     if (!pseudo)
       return next;
     Value left = rowsOf(adds, [&](size_t i) {
@@ -284,7 +338,16 @@ private:
       Value factor = a.times(expOf(gates.after(a, place)), signOf(signs.after(a, place)));
       return a.times(factor, adds[i].key);
     });
+    if (documents)
+      left = documents->kept(documents->afterLast(adds.size()), left);
     return a.plus(next, a.dot(left, pseudo, 0, 0));
+  }
+
+  /// A state under a decay of 1 x W; null is 1.
+  Value scaled(Value state, Value decay) {
+    if (decay)
+      decay = a.reshaped(decay, {cast<RankedTensorType>(decay.getType()).getNumElements(), 1});
+    return a.times(decay, state);
   }
 
   OpBuilder &outside;
@@ -302,6 +365,8 @@ private:
   SmallVector<Tiles> adds;
   Running gates, coarseGates, fineGates, signs;
   Value colKeys, colGates;
+  std::optional<DocumentMasks> documents; ///< Where the program resets.
+  Value first;                            ///< The value it resets to, K x V; null for zero.
 };
 } // namespace
 

@@ -56,11 +56,29 @@ private:
     for (Operation &op : body.without_terminator())
       ops.push_back(&op);
     for (Operation *op : ops) {
+      if (auto reset = dyn_cast<ResetOp>(op); reset && reader.formOf(reset.getState()).kind != Form::Free) {
+        if (failed(readReset(reset)))
+          return failure();
+        continue;
+      }
       reader.read(*op);
       for (Value result : op->getResults())
         if (cuts.contains(result) && failed(commit(result)))
           return failure();
     }
+    return success();
+  }
+
+  /// What the token starts from, under another name.
+  LogicalResult readReset(ResetOp reset) {
+    auto state = scan.getBodyStates().front();
+    if (reset.getState() != state || !state.hasOneUse())
+      return refuse({reset, "the state is reset behind another use of it"});
+    auto init = dyn_cast_or_null<BlockArgument>(reset.getInit());
+    if (bool(reset.getInit()) != bool(init) || (init && scan.kindOf(init.getArgNumber()) != OperandKind::Row))
+      return refuse({reset, "the state is reset to a value of the token"});
+    program.reset = {reset.getFlag(), init};
+    reader.setForm(reset.getResult(), stateForm(0));
     return success();
   }
 
@@ -86,7 +104,7 @@ private:
       if (!isStep)
         break;
       value = carriers.front();
-      if (!value.hasOneUse() && value.getDefiningOp())
+      if (!value.hasOneUse() && value.getDefiningOp() && !value.getDefiningOp<ResetOp>())
         cuts.insert(value);
     }
     return cuts;
@@ -172,7 +190,7 @@ private:
   /// State-free ops must be able to leave the scan.
   LogicalResult checkFreeOps() {
     for (Operation &op : body.without_terminator())
-      if (!canLift(op) && !op.use_empty() &&
+      if (!canLift(op, scan) && !op.use_empty() &&
           llvm::all_of(op.getResults(), [&](Value v) { return reader.formOf(v).kind == Form::Free; }))
         return refuse({&op, ("'" + op.getName().getStringRef() + "' cannot move out of the scan").str()});
     return success();

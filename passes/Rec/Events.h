@@ -41,6 +41,12 @@ struct EventProgram {
   llvm::SmallVector<Scale> scales;
   llvm::SmallVector<Add> adds;
   llvm::SmallVector<Read> reads;
+  /// Before everything else in the token, where `flag` is not 0: S <- init.
+  struct Reset {
+    mlir::Value flag;         ///< One number; null if the program never resets.
+    mlir::BlockArgument init; ///< An operand of kind row; null for zero.
+  };
+  Reset reset;
   /// Of every op that an output needs.
   llvm::SmallVector<ReadResult> readResults;
 };

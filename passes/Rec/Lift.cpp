@@ -9,7 +9,12 @@ using namespace tidegate::rec;
 
 static RankedTensorType tensorOf(Value value) { return cast<RankedTensorType>(value.getType()); }
 
-bool rec::canLift(Operation &op) {
+bool rec::canLift(Operation &op, ScanOp scan) {
+  for (Value operand : op.getOperands()) // a value per batch row does not broadcast over tokens
+    if (auto argument = dyn_cast<BlockArgument>(operand))
+      if (argument.getArgNumber() < scan.getInputs().size() &&
+          scan.kindOf(argument.getArgNumber()) == OperandKind::Row)
+        return false;
   return isa<ElementwiseOpInterface, nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, nn::PadOp, nn::ReduceSumOp,
              nn::ReduceMaxOp, nn::BroadcastLikeOp, nn::DotOp>(op);
 }
@@ -117,6 +122,8 @@ Lifter::Lifted Lifter::liftArgument(BlockArgument argument) {
     return {value, Extent::Head};
   case OperandKind::Shared:
     return {value, Extent::Shared};
+  case OperandKind::Row:
+    llvm_unreachable("the caller asked canLift");
   }
   llvm_unreachable("all kinds are named");
 }

@@ -8,7 +8,7 @@
 namespace tidegate::rec {
 
 /// True if the op of a token body has a counterpart on `B x T x H` tensors.
-bool canLift(mlir::Operation &op);
+bool canLift(mlir::Operation &op, ScanOp scan);
 
 /// Builds, outside a token scan, what its body computes: a value of shape `rest`
 /// inside becomes `B x T x H x rest`. What does not depend on the token is built

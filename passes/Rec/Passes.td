@@ -25,6 +25,27 @@ def RecToChunk : Pass<"rec-to-chunk", "::mlir::ModuleOp"> {
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
 }
 
+def NnDocuments : Pass<"nn-documents", "::mlir::ModuleOp"> {
+  let summary = "Rows of several documents: nothing looks across a boundary";
+  let description = [{
+    Gives every public function, and every function that it calls and that looks
+    along time, an argument `positions: B x T x i32` behind the others (the entry's
+    own argument with `nn.name = "positions"`, if it has one): the position of
+    each token in its document, 0 where one begins. With it
+
+    - the states of token scans start anew (`rec.reset`) at position 0, from the
+      value that the scan starts with;
+    - short convolutions see no row of another document.
+
+    A row may begin in the middle of a document; then it goes on from the states
+    and pasts that the entry is given. Scans over chunks ignore documents. Runs
+    before rec-to-chunk and autodiff.
+
+    Example: tests/passes/Rec/nn-documents.mlir.
+  }];
+  let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
+}
+
 def RecExposeStates : Pass<"rec-expose-states", "::mlir::ModuleOp"> {
   let summary = "States of scans and pasts of convolutions become arguments and results";
   let description = [{

@@ -81,7 +81,8 @@ static void replace(ScanOp scan, ScanOp analysed, const EventProgram &program, i
 
 static LogicalResult convert(ScanOp scan, int64_t chunk) {
   if (scan.getNumStates() == 0 && scan.getChunk() == 1) {
-    if (llvm::all_of(scan.getBody().front().without_terminator(), canLift))
+    if (llvm::all_of(scan.getBody().front().without_terminator(),
+                     [&](Operation &op) { return canLift(op, scan); }))
       replaceStateless(scan);
     return success();
   }

@@ -121,14 +121,15 @@ struct Run {
   void convolve(const ShortConv &s) const {
     ShortConvSizes sizes{s.batch.at(B, this->T), s.tokens.at(B, this->T), s.channels, s.width};
     const T *rows = as<T>(s.rows), *with = as<T>(s.with), *edge = s.edge < 0 ? nullptr : as<T>(s.edge);
+    const int32_t *positions = s.positions < 0 ? nullptr : as<int32_t>(s.positions);
     T *outEdge = s.outEdge < 0 ? nullptr : as<T>(s.outEdge);
     switch (s.kind) {
     case ShortConv::Kind::Forward:
-      return shortConv(sizes, rows, with, edge, as<T>(s.out), outEdge);
+      return shortConv(sizes, rows, with, edge, positions, as<T>(s.out), outEdge);
     case ShortConv::Kind::InputGrad:
-      return shortConvInputGrad(sizes, rows, with, edge, as<T>(s.out), outEdge);
+      return shortConvInputGrad(sizes, rows, with, edge, positions, as<T>(s.out), outEdge);
     case ShortConv::Kind::WeightGrad:
-      return shortConvWeightGrad(sizes, rows, with, edge, as<T>(s.out));
+      return shortConvWeightGrad(sizes, rows, with, edge, positions, as<T>(s.out));
     }
   }
   void operator()(const ShortConv &s) const { plan.elementBytes == 8 ? convolve<double>(s) : convolve<float>(s); }

@@ -87,6 +87,7 @@ struct ShortConv {
   /// Forward: x and w; InputGrad: dy and w; WeightGrad: x and dy.
   int rows = 0, with = 0;
   int edge = -1; ///< past, dnext or past; -1: none
+  int positions = -1; ///< in their documents; -1: one document
   int out = 0;
   int outEdge = -1; ///< next or dpast; -1: not stored
   Extent batch, tokens;

@@ -20,6 +20,11 @@ const Real *extendedRow(const ShortConvSizes &n, const Real *x, const Real *past
   return past ? past + (b * (n.W - 1) + s) * n.C : nullptr;
 }
 
+/// The first tap that counts at token t of row b.
+int64_t firstTap(const ShortConvSizes &n, const int32_t *positions, int64_t b, int64_t t) {
+  return positions ? std::max<int64_t>(0, n.W - 1 - positions[b * n.T + t]) : 0;
+}
+
 /// w as W x C.
 template <typename Real>
 std::vector<Real> taps(const ShortConvSizes &n, const Real *w) {
@@ -39,15 +44,15 @@ void addProduct(int64_t count, const Real *x, const Real *w, Real *sum) {
 } // namespace
 
 template <typename Real>
-void tidegate::runtime::shortConv(const ShortConvSizes &n, const Real *x, const Real *w, const Real *past, Real *y,
-                                  Real *next) {
+void tidegate::runtime::shortConv(const ShortConvSizes &n, const Real *x, const Real *w, const Real *past,
+                                  const int32_t *positions, Real *y, Real *next) {
   const std::vector<Real> tap = taps(n, w);
 #pragma omp parallel for collapse(2) schedule(static) if (n.B * n.T * n.C > kParallelElements)
   for (int64_t b = 0; b < n.B; ++b)
     for (int64_t t = 0; t < n.T; ++t) {
       Real *row = y + (b * n.T + t) * n.C;
       std::fill_n(row, n.C, Real(0));
-      for (int64_t j = 0; j < n.W; ++j)
+      for (int64_t j = firstTap(n, positions, b, t); j < n.W; ++j)
         if (const Real *from = extendedRow(n, x, past, b, t + j))
           addProduct(n.C, from, tap.data() + j * n.C, row);
     }
@@ -65,7 +70,7 @@ void tidegate::runtime::shortConv(const ShortConvSizes &n, const Real *x, const 
 
 template <typename Real>
 void tidegate::runtime::shortConvInputGrad(const ShortConvSizes &n, const Real *dy, const Real *w, const Real *dnext,
-                                           Real *dx, Real *dpast) {
+                                           const int32_t *positions, Real *dx, Real *dpast) {
   const std::vector<Real> tap = taps(n, w);
   const int64_t edge = n.W - 1;
 #pragma omp parallel for collapse(2) schedule(static) if (n.B * n.T * n.C > kParallelElements)
@@ -79,13 +84,14 @@ void tidegate::runtime::shortConvInputGrad(const ShortConvSizes &n, const Real *
       else
         std::fill_n(row, n.C, Real(0));
       for (int64_t j = std::max<int64_t>(0, s - n.T + 1); j <= std::min(s, edge); ++j)
-        addProduct(n.C, dy + (b * n.T + s - j) * n.C, tap.data() + j * n.C, row);
+        if (j >= firstTap(n, positions, b, s - j))
+          addProduct(n.C, dy + (b * n.T + s - j) * n.C, tap.data() + j * n.C, row);
     }
 }
 
 template <typename Real>
 void tidegate::runtime::shortConvWeightGrad(const ShortConvSizes &n, const Real *x, const Real *dy, const Real *past,
-                                            Real *dw) {
+                                            const int32_t *positions, Real *dw) {
   constexpr int64_t kSlice = 64; // channels of one task
   const int64_t slices = (n.C + kSlice - 1) / kSlice;
 #pragma omp parallel for schedule(dynamic, 1) if (n.B * n.T * n.C > kParallelElements)
@@ -95,7 +101,7 @@ void tidegate::runtime::shortConvWeightGrad(const ShortConvSizes &n, const Real 
     for (int64_t b = 0; b < n.B; ++b)
       for (int64_t t = 0; t < n.T; ++t) {
         const Real *cotangent = dy + (b * n.T + t) * n.C + first;
-        for (int64_t j = 0; j < n.W; ++j) {
+        for (int64_t j = firstTap(n, positions, b, t); j < n.W; ++j) {
           const Real *from = extendedRow(n, x, past, b, t + j);
           if (!from)
             continue;
@@ -112,11 +118,14 @@ void tidegate::runtime::shortConvWeightGrad(const ShortConvSizes &n, const Real 
 }
 
 namespace tidegate::runtime {
-template void shortConv(const ShortConvSizes &, const float *, const float *, const float *, float *, float *);
-template void shortConv(const ShortConvSizes &, const double *, const double *, const double *, double *, double *);
-template void shortConvInputGrad(const ShortConvSizes &, const float *, const float *, const float *, float *, float *);
-template void shortConvInputGrad(const ShortConvSizes &, const double *, const double *, const double *, double *,
-                                 double *);
-template void shortConvWeightGrad(const ShortConvSizes &, const float *, const float *, const float *, float *);
-template void shortConvWeightGrad(const ShortConvSizes &, const double *, const double *, const double *, double *);
+#define TIDEGATE_SHORT_CONV(Real)                                                                                     \
+  template void shortConv(const ShortConvSizes &, const Real *, const Real *, const Real *, const int32_t *, Real *,   \
+                          Real *);                                                                                     \
+  template void shortConvInputGrad(const ShortConvSizes &, const Real *, const Real *, const Real *, const int32_t *,  \
+                                   Real *, Real *);                                                                    \
+  template void shortConvWeightGrad(const ShortConvSizes &, const Real *, const Real *, const Real *,                  \
+                                    const int32_t *, Real *);
+TIDEGATE_SHORT_CONV(float)
+TIDEGATE_SHORT_CONV(double)
+#undef TIDEGATE_SHORT_CONV
 } // namespace tidegate::runtime

@@ -38,3 +38,23 @@ func.func @weight_grad_with_past(%x: tensor<?x?x70xf64>, %dy: tensor<?x?x70xf64>
       : tensor<?x?x70xf64>, tensor<?x?x70xf64>, tensor<?x3x70xf64> -> tensor<70x4xf64>
   return %dw : tensor<70x4xf64>
 }
+
+func.func @in_documents(%x: tensor<?x?x70xf64>, %w: tensor<70x4xf64>, %past: tensor<?x3x70xf64>, %p: tensor<?x?xi32>)
+    -> (tensor<?x?x70xf64>, tensor<?x3x70xf64>) {
+  %y, %next = nn.short_conv %x, %w after %past at(%p : tensor<?x?xi32>)
+      : tensor<?x?x70xf64>, tensor<70x4xf64>, tensor<?x3x70xf64>
+  return %y, %next : tensor<?x?x70xf64>, tensor<?x3x70xf64>
+}
+
+func.func @input_grad_in_documents(%dy: tensor<?x?x70xf64>, %w: tensor<70x4xf64>, %p: tensor<?x?xi32>)
+    -> (tensor<?x?x70xf64>, tensor<?x3x70xf64>) {
+  %dx, %dpast = nn.short_conv_input_grad %dy, %w at(%p : tensor<?x?xi32>) : tensor<?x?x70xf64>, tensor<70x4xf64>
+  return %dx, %dpast : tensor<?x?x70xf64>, tensor<?x3x70xf64>
+}
+
+func.func @weight_grad_in_documents(%x: tensor<?x?x70xf64>, %dy: tensor<?x?x70xf64>, %past: tensor<?x3x70xf64>, %p: tensor<?x?xi32>)
+    -> tensor<70x4xf64> {
+  %dw = nn.short_conv_weight_grad %x, %dy after %past at(%p : tensor<?x?xi32>)
+      : tensor<?x?x70xf64>, tensor<?x?x70xf64>, tensor<?x3x70xf64> -> tensor<70x4xf64>
+  return %dw : tensor<70x4xf64>
+}

@@ -109,3 +109,20 @@ func.func @several_events(%g: tensor<?x?x1x4xf64>, %q: tensor<?x?x1x8xf64>, %k: 
   } -> tensor<?x?x1x80xf64>, tensor<?x?x1x8xf64>, tensor<?x?x1x8xf64>
   return %o#0, %o#1, %o#2 : tensor<?x?x1x80xf64>, tensor<?x?x1x8xf64>, tensor<?x?x1x8xf64>
 }
+
+// A value per row; states that start anew at about half of the tokens.
+func.func @resets(%k: tensor<?x?x2x5xf64>, %f: tensor<?x?x2xf64>, %i: tensor<?x2x5xf64>)
+    -> (tensor<?x?x2x5xf64>, tensor<?x?x2x5xf64>) {
+  %o:4 = rec.scan chunk 1 (%k, %f, %i : tensor<?x?x2x5xf64>, tensor<?x?x2xf64>, tensor<?x2x5xf64>)
+      kinds [0, 0, 4] out_kinds [0, 0] states 2 {
+  ^bb0(%kt: tensor<5xf64>, %ft: tensor<f64>, %it: tensor<5xf64>, %S: tensor<5xf64>, %R: tensor<5xf64>):
+    %zero = nn.constant 0.0 : tensor<f64>
+    %begins = nn.greater %ft, %zero : tensor<f64>, tensor<f64>
+    %s0 = rec.reset %S, %begins : tensor<5xf64>, tensor<f64>
+    %r0 = rec.reset %R, %begins to %it : tensor<5xf64>, tensor<f64>, tensor<5xf64>
+    %s1 = nn.add %s0, %kt : tensor<5xf64>, tensor<5xf64>
+    %r1 = nn.add %r0, %kt : tensor<5xf64>, tensor<5xf64>
+    rec.yield %s1, %r1, %s1, %r1 : tensor<5xf64>, tensor<5xf64>, tensor<5xf64>, tensor<5xf64>
+  } -> tensor<?x?x2x5xf64>, tensor<?x?x2x5xf64>, tensor<?x2x5xf64>, tensor<?x2x5xf64>
+  return %o#0, %o#1 : tensor<?x?x2x5xf64>, tensor<?x?x2x5xf64>
+}

@@ -27,7 +27,7 @@ int64_t bytesOf(RankedTensorType type) {
 int64_t ownCost(Operation *op) {
   if (isa<nn::ExpOp, nn::LogOp, nn::SigmoidOp, nn::SoftplusOp, nn::TanhOp, nn::SinOp, nn::CosOp>(op))
     return 12;
-  if (isa<nn::DivOp, nn::SqrtOp, nn::RsqrtOp, nn::SelectOp, nn::PlaceOp, nn::PadOp>(op))
+  if (isa<nn::DivOp, nn::SqrtOp, nn::RsqrtOp, nn::SelectOp, nn::PlaceOp, nn::PadOp, rec::ResetOp>(op))
     return 4;
   if (isa<nn::ConstantOp, nn::ReshapeOp, nn::BroadcastLikeOp, nn::StopGradientOp>(op))
     return 0;

@@ -166,6 +166,8 @@ private:
         return slice(base, batch, steps, step, head, elements(shape.drop_front(3)), type);
       case rec::OperandKind::Head:
         return code.at(base, code.mul(head, elements(shape.drop_front(1))), type);
+      case rec::OperandKind::Row:
+        return code.at(base, code.mul(item, elements(shape.drop_front(2))), type);
       case rec::OperandKind::Shared:
         return base;
       }

@@ -297,6 +297,14 @@ func.func @short_conv_c3(%x: tensor<?x?x8xf32>, %w: tensor<8x4xf32>, %p: tensor<
 
 // -----
 
+func.func @short_conv_c6(%x: tensor<?x?x8xf32>, %w: tensor<8x4xf32>, %p: tensor<?xi32>) {
+  // expected-error @below {{expects B x T positions for rows of type tensor<?x?x8xf32>, but got tensor<?xi32>}}
+  %0, %1 = nn.short_conv %x, %w at(%p : tensor<?xi32>) : tensor<?x?x8xf32>, tensor<8x4xf32>
+  return
+}
+
+// -----
+
 func.func @short_conv_c4(%x: tensor<?x?x8xf32>, %w: tensor<8x4xf64>) {
   // expected-error @below {{expects operands of one element type, but got 'f32' and 'f64'}}
   %0, %1 = nn.short_conv %x, %w : tensor<?x?x8xf32>, tensor<8x4xf64>

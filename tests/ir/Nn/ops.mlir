@@ -98,9 +98,9 @@ func.func @products(%x: tensor<?x?x8xf32>, %w: tensor<16x8xf32>, %q: tensor<2x3x
 }
 
 // CHECK-LABEL: func.func @short_convolutions
-func.func @short_convolutions(%x: tensor<?x?x8xf32>, %w: tensor<8x4xf32>, %e: tensor<?x3x8xf32>) {
+func.func @short_convolutions(%x: tensor<?x?x8xf32>, %w: tensor<8x4xf32>, %e: tensor<?x3x8xf32>, %p: tensor<?x?xi32>) {
   // CHECK: %{{.*}}, %{{.*}} = nn.short_conv %{{.*}}, %{{.*}} : tensor<?x?x8xf32>, tensor<8x4xf32>
-  // GENERIC: "nn.short_conv"(%{{.*}}, %{{.*}}) : (tensor<?x?x8xf32>, tensor<8x4xf32>) -> (tensor<?x?x8xf32>, tensor<?x3x8xf32>)
+  // GENERIC: "nn.short_conv"(%{{.*}}, %{{.*}}) <{operandSegmentSizes = array<i32: 1, 1, 0, 0>}> : (tensor<?x?x8xf32>, tensor<8x4xf32>) -> (tensor<?x?x8xf32>, tensor<?x3x8xf32>)
   %0, %n0 = nn.short_conv %x, %w : tensor<?x?x8xf32>, tensor<8x4xf32>
   // CHECK-NEXT: nn.short_conv %{{.*}}, %{{.*}} after %{{.*}} : tensor<?x?x8xf32>, tensor<8x4xf32>, tensor<?x3x8xf32>
   %1, %n1 = nn.short_conv %x, %w after %e : tensor<?x?x8xf32>, tensor<8x4xf32>, tensor<?x3x8xf32>
@@ -112,6 +112,12 @@ func.func @short_convolutions(%x: tensor<?x?x8xf32>, %w: tensor<8x4xf32>, %e: te
   %4 = nn.short_conv_weight_grad %x, %0 : tensor<?x?x8xf32>, tensor<?x?x8xf32> -> tensor<8x4xf32>
   // CHECK-NEXT: nn.short_conv_weight_grad %{{.*}}, %{{.*}} after %{{.*}} : tensor<?x?x8xf32>, tensor<?x?x8xf32>, tensor<?x3x8xf32> -> tensor<8x4xf32>
   %5 = nn.short_conv_weight_grad %x, %0 after %e : tensor<?x?x8xf32>, tensor<?x?x8xf32>, tensor<?x3x8xf32> -> tensor<8x4xf32>
+  // CHECK-NEXT: nn.short_conv %{{.*}}, %{{.*}} after %{{.*}} at(%{{.*}} : tensor<?x?xi32>) : tensor<?x?x8xf32>, tensor<8x4xf32>, tensor<?x3x8xf32>
+  %6, %n6 = nn.short_conv %x, %w after %e at(%p : tensor<?x?xi32>) : tensor<?x?x8xf32>, tensor<8x4xf32>, tensor<?x3x8xf32>
+  // CHECK-NEXT: nn.short_conv_input_grad %{{.*}}, %{{.*}} at(%{{.*}} : tensor<?x?xi32>) : tensor<?x?x8xf32>, tensor<8x4xf32>
+  %7, %n7 = nn.short_conv_input_grad %x, %w at(%p : tensor<?x?xi32>) : tensor<?x?x8xf32>, tensor<8x4xf32>
+  // CHECK-NEXT: nn.short_conv_weight_grad %{{.*}}, %{{.*}} at(%{{.*}} : tensor<?x?xi32>) : tensor<?x?x8xf32>, tensor<?x?x8xf32> -> tensor<8x4xf32>
+  %8 = nn.short_conv_weight_grad %x, %0 at(%p : tensor<?x?xi32>) : tensor<?x?x8xf32>, tensor<?x?x8xf32> -> tensor<8x4xf32>
   return
 }
 

@@ -12,8 +12,8 @@ func.func @scan_c1_kinds(%x: tensor<?x?x2x4xf32>) {
 // -----
 
 func.func @scan_c1_unknown_kind(%x: tensor<?x?x2x4xf32>) {
-  // expected-error @below {{has no operand kind 4}}
-  %r0, %r1 = rec.scan chunk 1 (%x : tensor<?x?x2x4xf32>) kinds [4] out_kinds [0] states 1 {
+  // expected-error @below {{has no operand kind 5}}
+  %r0, %r1 = rec.scan chunk 1 (%x : tensor<?x?x2x4xf32>) kinds [5] out_kinds [0] states 1 {
   ^bb0(%a: tensor<4xf32>, %S: tensor<4xf32>):
     rec.yield %a, %S : tensor<4xf32>, tensor<4xf32>
   } -> tensor<?x?x2x4xf32>, tensor<?x2x4xf32>
@@ -317,5 +317,33 @@ func.func @solve_unit_lower_c1(%m: tensor<6x5xf32>, %y: tensor<6x4xf32>) {
 func.func @strictly_lower_c1(%m: tensor<6xf32>) {
   // expected-error @below {{expects a matrix, but got 'tensor<6xf32>'}}
   %r = rec.strictly_lower %m : tensor<6xf32>
+  return
+}
+
+// -----
+
+func.func @reset_c1(%s: tensor<4x8xf32>, %f: tensor<4xf32>) {
+  // expected-error @below {{expects one number of the state's element type as flag, but got 'tensor<4xf32>'}}
+  %0 = rec.reset %s, %f : tensor<4x8xf32>, tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @reset_c2(%s: tensor<4x8xf32>, %f: tensor<f32>, %i: tensor<8xf32>) {
+  // expected-error @below {{starts a state of type 'tensor<4x8xf32>' anew from a value of type 'tensor<8xf32>'}}
+  %0 = rec.reset %s, %f to %i : tensor<4x8xf32>, tensor<f32>, tensor<8xf32>
+  return
+}
+
+// -----
+
+// expected-note @below {{they come from this operand of type 'tensor<?x?x2x4xf32>'}}
+func.func @scan_c4_row(%x: tensor<?x?x2x4xf32>, %r: tensor<?x3x4xf32>) {
+  // expected-error @below {{operand 1 of type 'tensor<?x3x4xf32>' disagrees in B, T, N or H}}
+  %r0, %r1 = rec.scan chunk 1 (%x, %r : tensor<?x?x2x4xf32>, tensor<?x3x4xf32>) kinds [0, 4] out_kinds [0] states 1 {
+  ^bb0(%a: tensor<4xf32>, %b: tensor<4xf32>, %S: tensor<4xf32>):
+    rec.yield %a, %S : tensor<4xf32>, tensor<4xf32>
+  } -> tensor<?x?x2x4xf32>, tensor<?x2x4xf32>
   return
 }

@@ -23,17 +23,22 @@ func.func @token_form(%a: tensor<?x?x2x4xf32>, %v: tensor<?x?x2x8xf32>, %s0: ten
 }
 
 // CHECK-LABEL: func.func @chunk_form_with_every_kind
-func.func @chunk_form_with_every_kind(%x: tensor<3x40x2x4xf32>, %p: tensor<3x3x2x5xf32>, %h: tensor<2x4xf32>, %w: tensor<7xf32>) {
+func.func @chunk_form_with_every_kind(%x: tensor<3x40x2x4xf32>, %p: tensor<3x3x2x5xf32>, %h: tensor<2x4xf32>, %w: tensor<7xf32>, %r: tensor<3x2x4xf32>) {
   // CHECK:      %{{.*}}:4 = rec.scan reverse save_states chunk 16(
-  // CHECK-SAME: kinds [0, 1, 2, 3] out_kinds [0, 1] states 1 {
+  // CHECK-SAME: kinds [0, 1, 2, 3, 4] out_kinds [0, 1] states 1 {
+  // CHECK:      rec.reset %{{.*}}, %{{.*}} : tensor<4xf32>, tensor<f32>
+  // CHECK-NEXT: rec.reset %{{.*}}, %{{.*}} to %{{.*}} : tensor<4xf32>, tensor<f32>, tensor<4xf32>
   // CHECK:      } -> tensor<3x40x2x4xf32>, tensor<3x3x2x5xf32>, tensor<3x2x4xf32>, tensor<3x3x2x4xf32>
   // GENERIC:    "rec.scan"
   // GENERIC-SAME: reverse, save_states}>
   %o, %e, %s, %entries = rec.scan reverse save_states chunk 16
-      (%x, %p, %h, %w : tensor<3x40x2x4xf32>, tensor<3x3x2x5xf32>, tensor<2x4xf32>, tensor<7xf32>)
-      kinds [0, 1, 2, 3] out_kinds [0, 1] states 1 {
-  ^bb0(%xs: tensor<16x4xf32>, %ps: tensor<5xf32>, %hs: tensor<4xf32>, %ws: tensor<7xf32>, %S: tensor<4xf32>):
-    %next = nn.add %S, %hs : tensor<4xf32>, tensor<4xf32>
+      (%x, %p, %h, %w, %r : tensor<3x40x2x4xf32>, tensor<3x3x2x5xf32>, tensor<2x4xf32>, tensor<7xf32>, tensor<3x2x4xf32>)
+      kinds [0, 1, 2, 3, 4] out_kinds [0, 1] states 1 {
+  ^bb0(%xs: tensor<16x4xf32>, %ps: tensor<5xf32>, %hs: tensor<4xf32>, %ws: tensor<7xf32>, %rs: tensor<4xf32>, %S: tensor<4xf32>):
+    %f = nn.constant 1.0 : tensor<f32>
+    %anew = rec.reset %S, %f : tensor<4xf32>, tensor<f32>
+    %from = rec.reset %anew, %f to %rs : tensor<4xf32>, tensor<f32>, tensor<4xf32>
+    %next = nn.add %from, %hs : tensor<4xf32>, tensor<4xf32>
     rec.yield %xs, %ps, %next : tensor<16x4xf32>, tensor<5xf32>, tensor<4xf32>
   } -> tensor<3x40x2x4xf32>, tensor<3x3x2x5xf32>, tensor<3x2x4xf32>, tensor<3x3x2x4xf32>
   return

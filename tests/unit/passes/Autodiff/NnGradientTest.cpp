@@ -206,16 +206,18 @@ TEST(NnGradientTest, Indices) {
   })");
 }
 
-// Each op with and without an edge, all results; T from 1 to 9 is often below W.
-TEST(NnGradientTest, ShortConvolutions) {
-  std::string x = "tensor<?x?x$Kxf64>", w = "tensor<$Kx4xf64>", edge = "tensor<?x3x$Kxf64>";
+// Each op with and without an edge and positions, all results; T from 1 to 9 is often below W.
+static void checkShortConvolutions(bool hasPositions) {
+  std::string x = "tensor<?x?x$Kxf64>", w = "tensor<$Kx4xf64>", edge = "tensor<?x3x$Kxf64>", ids, at;
+  if (hasPositions)
+    ids = ", %p: tensor<?x?xi32> {test.ids = 5}", at = " at(%p : tensor<?x?xi32>)";
   auto rows = [&](const std::string &op, const std::string &word) {
-    SCOPED_TRACE(op + " " + word);
+    SCOPED_TRACE(op + " " + word + at);
     std::string results = "(" + x + ", " + edge + ")", argument, use, type;
     if (!word.empty())
       argument = ", %e: " + edge, use = " " + word + " %e", type = ", " + edge;
-    expectGradient("func.func @f(%x: " + x + ", %w: " + w + argument + ") -> " + results + " {\n  %y, %n = nn." + op +
-                       " %x, %w" + use + " : " + x + ", " + w + type + "\n  return %y, %n : " + x + ", " + edge +
+    expectGradient("func.func @f(%x: " + x + ", %w: " + w + argument + ids + ") -> " + results + " {\n  %y, %n = nn." + op +
+                       " %x, %w" + use + at + " : " + x + ", " + w + type + "\n  return %y, %n : " + x + ", " + edge +
                        "\n}\n",
                    /*order=*/2, /*seeds=*/6);
   };
@@ -225,12 +227,16 @@ TEST(NnGradientTest, ShortConvolutions) {
   rows("short_conv_input_grad", "before");
   for (bool hasPast : {false, true}) {
     SCOPED_TRACE(hasPast);
-    expectGradient(function("%x: " + x + ", %dy: " + x + (hasPast ? ", %e: " + edge : ""), w,
-                            "nn.short_conv_weight_grad %x, %dy" + std::string(hasPast ? " after %e" : "") + " : " + x +
+    expectGradient(function("%x: " + x + ", %dy: " + x + (hasPast ? ", %e: " + edge : "") + ids, w,
+                            "nn.short_conv_weight_grad %x, %dy" + std::string(hasPast ? " after %e" : "") + at + " : " + x +
                                 ", " + x + (hasPast ? ", " + edge : "") + " -> " + w),
                    2, 6);
   }
 }
+
+TEST(NnGradientTest, ShortConvolutions) { checkShortConvolutions(/*hasPositions=*/false); }
+
+TEST(NnGradientTest, ShortConvolutionsInDocuments) { checkShortConvolutions(/*hasPositions=*/true); }
 
 // Only what is carried to the next tokens is used: the rows get no cotangent.
 TEST(NnGradientTest, ShortConvolutionByItsNextPast) {

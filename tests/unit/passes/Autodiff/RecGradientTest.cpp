@@ -16,6 +16,22 @@ TEST(RecGradientTest, Cumsum) {
   }
 }
 
+TEST(RecGradientTest, Reset) {
+  for (bool hasInit : {false, true}) {
+    std::string to = hasInit ? " to %i" : "", type = hasInit ? ", tensor<3x$Kxf64>" : "";
+    expectGradient(R"(func.func @f(%s: tensor<3x$Kxf64>, %x: tensor<f64>, %i: tensor<3x$Kxf64>)
+        -> (tensor<3x$Kxf64>, tensor<3x$Kxf64>) {
+      %one = nn.constant 1.0 : tensor<f64>
+      %zero = nn.constant 0.0 : tensor<f64>
+      %p = nn.mul %s, %x : tensor<3x$Kxf64>, tensor<f64>
+      %y = rec.reset %p, %one)" + to + " : tensor<3x$Kxf64>, tensor<f64>" + type + R"(
+      %z = rec.reset %p, %zero)" + to + " : tensor<3x$Kxf64>, tensor<f64>" + type + R"(
+      return %y, %z : tensor<3x$Kxf64>, tensor<3x$Kxf64>
+    })",
+                   2);
+  }
+}
+
 /// Rows and columns of three tokens: places of the events, and how gates look.
 struct DecayCase {
   const char *name, *gate; ///< Width of the gate, empty for none.

@@ -38,8 +38,9 @@ static std::vector<reference::Tensor> runCompiled(runtime::Executor &function, c
 
 template <typename Real>
 static void check(const std::vector<Event> &events, const Sizes &sizes, const std::vector<double> &gates,
-                  std::mt19937 &random, double valueBound, double gradientBound, const std::string &what) {
-  Case c = makeCase(events, sizes, random, gatesFrom(gates, random));
+                  std::mt19937 &random, double valueBound, double gradientBound, const std::string &what,
+                  const Restarts &restarts = {}) {
+  Case c = makeCase(events, sizes, random, gatesFrom(gates, random), restarts);
   if (sizeof(Real) == 4)
     for (size_t at = 0; (at = c.text.find("f64", at)) != std::string::npos;)
       c.text.replace(at, 3, "f32");
@@ -92,6 +93,22 @@ static const std::vector<double> kHardGates = {0, -1e-3, -0.3, -5, -50, -1000};
 TEST(ChunkCompiledTest, F64) {
   std::mt19937 random(17);
   check<double>(kDelta, {2, 150, 2, 8, 24}, kHardGates, random, 1e-11, 1e-9, "gated delta rule");
+}
+
+/// Documents of these lengths, in turn, in every row; the first goes on from before.
+static Restarts restartsAfter(const std::vector<int64_t> &lengths, const Sizes &sizes, bool toInitial) {
+  Restarts restarts{std::vector<double>(sizes.batch * sizes.tokens), toInitial};
+  for (int64_t row = 0; row < sizes.batch; ++row)
+    for (int64_t i = row, at = lengths[i % lengths.size()]; at < sizes.tokens; at += lengths[++i % lengths.size()])
+      restarts.flags[row * sizes.tokens + at] = 1;
+  return restarts;
+}
+
+TEST(ChunkCompiledTest, Documents) {
+  std::mt19937 random(23);
+  const Sizes sizes{2, 150, 2, 8, 24};
+  check<double>(kDelta, sizes, kHardGates, random, 1e-11, 1e-9, "from zero", restartsAfter({40, 1, 23}, sizes, false));
+  check<float>(kMixed, sizes, kHardGates, random, 3e-6, 2e-5, "from a value", restartsAfter({7, 64}, sizes, true));
 }
 
 // Hard gates among mild ones lose no digits in f32 either.

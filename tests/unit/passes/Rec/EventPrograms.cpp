@@ -104,7 +104,7 @@ public:
 } // namespace
 
 Case test::makeCase(const std::vector<Event> &events, const Sizes &sizes, std::mt19937 &random,
-                    const std::function<double()> &logDecay) {
+                    const std::function<double()> &logDecay, const Restarts &restarts) {
   Writer w(sizes, random);
   const int64_t keys = sizes.keys, values = sizes.values;
   const std::string keyType = Writer::type({keys}), valueType = Writer::type({values}),
@@ -112,7 +112,9 @@ Case test::makeCase(const std::vector<Event> &events, const Sizes &sizes, std::m
   auto vectors = [&](int64_t width, double size) {
     return randomTensor(w.full({width}), random, size / std::sqrt(double(width)));
   };
-  std::string state = "%S", yields, yieldTypes, resultTypes, outKinds;
+  const bool restarting = !restarts.flags.empty();
+  const std::string entry = restarting ? "%R" : "%S";
+  std::string state = entry, yields, yieldTypes, resultTypes, outKinds;
   unsigned numReads = 0;
   for (const Event &event : events) {
     if (event.kind == 's' || event.kind == 'c') {
@@ -139,7 +141,7 @@ Case test::makeCase(const std::vector<Event> &events, const Sizes &sizes, std::m
         auto noise = randomTensor(key.shape, random, 0.3 / std::sqrt(double(keys * sizes.tokens)));
         for (size_t i = 0; i < reader.values.size(); ++i)
           reader.values[i] = -std::clamp(reader.values[i], -0.9, 0.9) + noise.values[i];
-        std::string r = w.line("nn.dot " + w.operand({keys}, reader) + ", " + (event.isStale ? "%S" : state) +
+        std::string r = w.line("nn.dot " + w.operand({keys}, reader) + ", " + (event.isStale ? entry : state) +
                                    " contract [0] x [0]",
                                keyType + ", " + stateType);
         u = u.empty() ? r : w.line("nn.add " + u + ", " + r, valueType + ", " + valueType);
@@ -159,13 +161,27 @@ Case test::makeCase(const std::vector<Event> &events, const Sizes &sizes, std::m
   }
   std::string outerState =
       "tensor<?x" + std::to_string(sizes.heads) + "x" + Writer::dims({keys, values}) + "f64>";
-  std::string n = std::to_string(numReads + 1);
+  std::string n = std::to_string(numReads + 1), reset;
+  if (restarting) {
+    auto flags = reference::Tensor::zeros(w.full({}));
+    for (size_t i = 0; i < flags.values.size(); ++i)
+      flags.values[i] = restarts.flags[i / sizes.heads];
+    reset = "    %R = rec.reset %S, " + w.operand({}, flags);
+    if (restarts.toInitial) {
+      w.names += ", %s0";
+      w.outerTypes += ", " + outerState;
+      w.kinds += ", 4";
+      w.blockArguments += "%init: " + stateType + ", ";
+      reset += " to %init";
+    }
+    reset += " : " + stateType + ", tensor<f64>" + (restarts.toInitial ? ", " + stateType : "") + "\n";
+  }
   Case result;
   result.numReads = numReads;
   result.text = "func.func @f(" + w.parameters + ", %s0: " + outerState + ") -> (" + resultTypes + outerState +
                 ") {\n  %r:" + n + " = rec.scan chunk 1 (" + w.names + " : " + w.outerTypes + ") init (%s0 : " +
                 outerState + ") kinds [" + w.kinds + "] out_kinds [" + outKinds + "] states 1 {\n  ^bb0(" +
-                w.blockArguments + "%S: " + stateType + "):\n" + w.body + "    rec.yield " + yields + state + " : " +
+                w.blockArguments + "%S: " + stateType + "):\n" + reset + w.body + "    rec.yield " + yields + state + " : " +
                 yieldTypes + stateType + "\n  } -> " + resultTypes + outerState + "\n  return ";
   for (unsigned i = 0; i <= numReads; ++i)
     result.text += (i ? ", %r#" : "%r#") + std::to_string(i);

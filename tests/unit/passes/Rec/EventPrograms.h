@@ -29,9 +29,16 @@ struct Case {
   unsigned numReads = 0;
 };
 
-/// `logDecay()` draws the logarithms of decays.
+/// Where the state starts anew, and from what.
+struct Restarts {
+  std::vector<double> flags; ///< B x T of 1 and 0; empty: never.
+  bool toInitial = false;    ///< To %s0, else to zero.
+};
+
+/// `logDecay()` draws the logarithms of decays. With restarts the flags are an
+/// argument `B x T x H` before %s0; the other arguments are as without.
 Case makeCase(const std::vector<Event> &events, const Sizes &sizes, std::mt19937 &random,
-              const std::function<double()> &logDecay);
+              const std::function<double()> &logDecay, const Restarts &restarts = {});
 
 /// A program of 2 to 6 events with at least one add and one read.
 std::vector<Event> randomEvents(std::mt19937 &random);
