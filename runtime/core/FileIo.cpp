@@ -6,6 +6,7 @@
 #include "runtime/core/Error.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <fcntl.h>
@@ -105,8 +106,9 @@ FileDigest tidegate::runtime::writeFileAtomically(const std::string &path, const
   if (fs::is_directory(path))
     throw RuntimeError(RuntimeError::Kind::InvalidArgument, "expected a file to write, but '" + path +
                                                                 "' is a directory");
+  static std::atomic<unsigned> count{0}; // threads may write one path
   std::string temporary = parentOf(path) + "/." + fs::path(path).filename().string() + ".tmp" +
-                          std::to_string(getpid());
+                          std::to_string(getpid()) + "-" + std::to_string(count++);
   try {
     FileWriter writer(temporary);
     produce(writer);
