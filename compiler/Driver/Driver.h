@@ -67,6 +67,13 @@ std::vector<SourceFile> sourceFiles(const ProgramSource &source);
 /// The program's parameters of a reference `config.json`, by the table `import` uses.
 ParamList paramsFromConfig(const std::string &configPath);
 
+/// The example program, with its text and parameters, that a reference `config.json` means.
+ProgramSource programFromConfig(const std::string &configPath);
+/// The reference's `config.json` of a program; `dtype` is its name of the weights' type (`float32`).
+/// InvalidArgument, with the reason for each model type, unless the program computes what one of
+/// the examples with a model type computes.
+std::string configOfProgram(const ProgramSource &source, const std::string &dtype);
+
 /// The model with zero weights; fill them by train::initialiseParameters or from a file.
 std::unique_ptr<train::Model> compileModel(const ProgramSource &source, const CompileOptions &options);
 

@@ -17,6 +17,7 @@ public:
 
   std::vector<train::ParameterSpec> parameters();
   const std::vector<dsl::SourceText> &files() const { return program->sourceFiles(); }
+  const std::vector<dsl::ParamInfo> &params() const { return program->params(); }
   /// An entry as the front end generates it (the model if `options.entry` is empty).
   mlir::OwningOpRef<mlir::ModuleOp> generate(mlir::MLIRContext &context, const dsl::GenerateOptions &options);
 

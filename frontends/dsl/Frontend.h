@@ -106,5 +106,8 @@ private:
 /// The text of the standard library.
 llvm::StringRef standardLibrary();
 
+/// The example programs, by their paths in examples/: `gla/gla.tg`.
+const std::vector<SourceText> &exampleFiles();
+
 } // namespace tidegate::dsl
 #endif

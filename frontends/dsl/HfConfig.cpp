@@ -1,4 +1,4 @@
-//===- HfConfig.cpp - Reference config.json to params -----------*- C++ -*-===//
+//===- HfConfig.cpp - Reference config.json and params ----------*- C++ -*-===//
 #include "frontends/dsl/HfConfig.h"
 #include "frontends/dsl/Number.h"
 #include "llvm/ADT/STLExtras.h"
@@ -15,46 +15,51 @@ enum class Rule {
   Param,       ///< Required; becomes a param.
   OptionParam, ///< Becomes a param if present and not null.
   Rank,        ///< 0 or absent: `full`.
-  Fixed,       ///< Must be one of `allowed`, or absent.
+  Fixed,       ///< Must be one of `allowed`, or absent; the first is what is written.
+  Ignored,     ///< Says how the reference runs a model, not what it is; `allowed` is what is written, if anything.
 };
 
 struct Row {
   llvm::StringRef key;
   Rule rule;
   llvm::StringRef param;   ///< For the param rules.
-  llvm::StringRef allowed; ///< For Fixed: JSON values separated by spaces.
+  llvm::StringRef allowed; ///< JSON values separated by spaces; of an OptionParam without param: what is written.
 };
 
 struct Table {
   llvm::StringRef modelType;
+  llvm::StringRef architecture; ///< The reference's class.
+  llvm::StringRef example;      ///< Our program.
   llvm::ArrayRef<Row> rows;
 };
 
-/// Keys that say how the reference runs or stores a model, not what it is.
-constexpr llvm::StringRef kIrrelevant[] = {
-    "model_type",
-    "architectures",
-    "auto_map",
-    "_name_or_path",
-    "torch_dtype",
-    "dtype",
-    "transformers_version",
-    "use_cache",
-    "bos_token_id",
-    "eos_token_id",
-    "pad_token_id",
-    "max_position_embeddings",
-    "attn_mode",
-    "fuse_norm",
-    "fuse_swiglu",
-    "fuse_cross_entropy",
-    "fuse_linear_cross_entropy",
-    "last_layer_fuse_norm",
-    "use_fused_kernel",
+/// Keys of every model type that do not matter.
+constexpr Row kCommon[] = {
+    {"bos_token_id", Rule::Ignored, "", "1"},
+    {"eos_token_id", Rule::Ignored, "", "2"},
+    {"pad_token_id", Rule::Ignored, "", "null"},
+    {"max_position_embeddings", Rule::Ignored, "", "2048"},
+    {"use_cache", Rule::Ignored, "", "true"},
+    {"fuse_norm", Rule::Ignored, "", "true"},
+    {"fuse_swiglu", Rule::Ignored, "", "true"},
+    {"fuse_cross_entropy", Rule::Ignored, "", "true"},
+    {"model_type", Rule::Ignored, "", ""},
+    {"architectures", Rule::Ignored, "", ""},
+    {"auto_map", Rule::Ignored, "", ""},
+    {"_name_or_path", Rule::Ignored, "", ""},
+    {"torch_dtype", Rule::Ignored, "", ""},
+    {"dtype", Rule::Ignored, "", ""},
+    {"transformers_version", Rule::Ignored, "", ""},
+    {"attn_mode", Rule::Ignored, "", ""},
+    {"fuse_linear_cross_entropy", Rule::Ignored, "", ""},
+    {"last_layer_fuse_norm", Rule::Ignored, "", ""},
+    {"use_fused_kernel", Rule::Ignored, "", ""},
 };
 
 // FLA's GLAConfig. `conv_size` has no meaning without `use_short_conv`.
 constexpr Row kGla[] = {
+    {"attn_mode", Rule::Ignored, "", "\"chunk\""},
+    {"fuse_linear_cross_entropy", Rule::Ignored, "", "false"},
     {"hidden_size", Rule::Param, "D", ""},
     {"num_hidden_layers", Rule::Param, "L", ""},
     {"num_heads", Rule::Param, "H", ""},
@@ -73,7 +78,7 @@ constexpr Row kGla[] = {
     {"use_gv", Rule::Fixed, "", "false"},
     {"use_output_gate", Rule::Fixed, "", "true"},
     {"use_short_conv", Rule::Fixed, "", "false"},
-    {"conv_size", Rule::OptionParam, "", ""},
+    {"conv_size", Rule::OptionParam, "", "4"},
     {"clamp_min", Rule::Fixed, "", "null"},
     {"feature_map", Rule::Fixed, "", "null"},
     {"num_kv_heads", Rule::Fixed, "", "null"},
@@ -86,6 +91,8 @@ constexpr Row kGla[] = {
 
 // FLA's DeltaNetConfig.
 constexpr Row kDeltaNet[] = {
+    {"attn_mode", Rule::Ignored, "", "\"chunk\""},
+    {"fuse_linear_cross_entropy", Rule::Ignored, "", "false"},
     {"hidden_size", Rule::Param, "D", ""},
     {"num_hidden_layers", Rule::Param, "L", ""},
     {"num_heads", Rule::Param, "H", ""},
@@ -114,6 +121,8 @@ constexpr Row kDeltaNet[] = {
 
 // FLA's GatedDeltaNetConfig. `num_v_heads` may exceed `num_heads`.
 constexpr Row kGatedDeltaNet[] = {
+    {"attn_mode", Rule::Ignored, "", "\"chunk\""},
+    {"fuse_linear_cross_entropy", Rule::Ignored, "", "false"},
     {"hidden_size", Rule::Param, "D", ""},
     {"num_hidden_layers", Rule::Param, "L", ""},
     {"num_heads", Rule::Param, "H", ""},
@@ -137,7 +146,24 @@ constexpr Row kGatedDeltaNet[] = {
     {"use_l2warp", Rule::Fixed, "", "false"},
 };
 
-constexpr Table kTables[] = {{"gla", kGla}, {"delta_net", kDeltaNet}, {"gated_deltanet", kGatedDeltaNet}};
+constexpr Table kTables[] = {
+    {"gla", "GLAForCausalLM", "gla/gla.tg", kGla},
+    {"delta_net", "DeltaNetForCausalLM", "delta_net/delta_net.tg", kDeltaNet},
+    {"gated_deltanet", "GatedDeltaNetForCausalLM", "gated_deltanet/gated_deltanet.tg", kGatedDeltaNet},
+};
+
+const Table *tableOf(llvm::StringRef modelType) {
+  auto *found = llvm::find_if(kTables, [&](const Table &table) { return table.modelType == modelType; });
+  return found == std::end(kTables) ? nullptr : found;
+}
+
+const Row *rowOf(const Table &table, llvm::StringRef key) {
+  for (llvm::ArrayRef<Row> rows : {table.rows, llvm::ArrayRef<Row>(kCommon)})
+    for (const Row &row : rows)
+      if (row.key == key)
+        return &row;
+  return nullptr;
+}
 
 class Reader {
 public:
@@ -147,10 +173,16 @@ public:
   std::optional<ParamOverrides> read(const Table &table) {
     for (const Row &row : table.rows)
       apply(row);
+    llvm::SmallVector<llvm::StringRef> known;
+    for (llvm::ArrayRef<Row> rows : {table.rows, llvm::ArrayRef<Row>(kCommon)})
+      for (const Row &row : rows)
+        known.push_back(row.key);
     for (const auto &[key, value] : config.items())
-      if (!llvm::is_contained(kIrrelevant, llvm::StringRef(key)) &&
-          llvm::none_of(table.rows, [&, &key = key](const Row &row) { return row.key == key; }))
-        fail("'" + key + "' is not a known option of model_type '" + table.modelType + "'");
+      if (!rowOf(table, key)) {
+        std::string nearest = nearestName(key, known);
+        fail("'" + key + "' is not a known option of model_type '" + table.modelType + "'" +
+             (nearest.empty() ? "" : "; did you mean '" + nearest + "'?"));
+      }
     return good ? std::optional(std::move(params)) : std::nullopt;
   }
 
@@ -164,6 +196,8 @@ private:
     auto found = config.find(row.key.str());
     bool absent = found == config.end() || found->is_null();
     switch (row.rule) {
+    case Rule::Ignored:
+      return;
     case Rule::Fixed: {
       llvm::SmallVector<llvm::StringRef> allowed;
       row.allowed.split(allowed, ' ');
@@ -199,32 +233,99 @@ private:
   bool good = true;
 };
 
-} // namespace
+/// A param's value as JSON: `1024`, `1/2`, `1e-06`.
+std::optional<Json> numberOf(llvm::StringRef value) {
+  auto [numerator, denominator] = value.split('/');
+  int64_t n, d = 1;
+  double x;
+  if (!numerator.getAsInteger(10, n) && (denominator.empty() || !denominator.getAsInteger(10, d)))
+    return d == 1 ? Json(n) : Json(double(n) / double(d));
+  if (!value.getAsDouble(x))
+    return Json(x);
+  return std::nullopt;
+}
 
-std::optional<ParamOverrides> tidegate::dsl::paramsFromConfigText(llvm::StringRef text, llvm::StringRef name,
-                                                                  Diagnostics &diagnostics) {
+/// The object of a config, with its table; null after a diagnostic.
+const Table *parse(llvm::StringRef text, llvm::StringRef name, Json &config, Diagnostics &diagnostics) {
   auto fail = [&](const llvm::Twine &message) {
     diagnostics.error(Range(), name + ": " + message);
-    return std::nullopt;
+    return nullptr;
   };
-  Json config = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  config = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (config.is_discarded() || !config.is_object())
     return fail("expected a JSON object");
   auto type = config.find("model_type");
+  if (type != config.end() && type->is_string())
+    if (const Table *table = tableOf(type->get<std::string>()))
+      return table;
   llvm::SmallVector<llvm::StringRef> known;
-  for (const Table &table : kTables) {
-    if (type != config.end() && *type == table.modelType.str())
-      return Reader(name, config, diagnostics).read(table);
+  for (const Table &table : kTables)
     known.push_back(table.modelType);
-  }
   return fail("expected 'model_type' to be " + llvm::join(known, " or ") + ", but " +
               (type == config.end() ? std::string("it is missing") : "got " + type->dump()));
 }
 
-std::optional<ParamOverrides> tidegate::dsl::paramsFromConfig(const std::string &path, Diagnostics &diagnostics) {
+} // namespace
+
+std::optional<ReferenceModel> tidegate::dsl::readConfigText(llvm::StringRef text, llvm::StringRef name,
+                                                            Diagnostics &diagnostics) {
+  Json config;
+  const Table *table = parse(text, name, config, diagnostics);
+  auto params = table ? Reader(name, config, diagnostics).read(*table) : std::nullopt;
+  if (!params)
+    return std::nullopt;
+  return ReferenceModel{table->modelType.str(), table->example.str(), std::move(*params)};
+}
+
+std::optional<ReferenceModel> tidegate::dsl::readConfig(const std::string &path, Diagnostics &diagnostics) {
   auto buffer = llvm::MemoryBuffer::getFile(path);
   if (buffer)
-    return paramsFromConfigText((*buffer)->getBuffer(), path, diagnostics);
+    return readConfigText((*buffer)->getBuffer(), path, diagnostics);
   diagnostics.error(Range(), "cannot read '" + path + "': " + buffer.getError().message());
   return std::nullopt;
+}
+
+std::vector<ReferenceModel> tidegate::dsl::referenceModels() {
+  std::vector<ReferenceModel> models;
+  for (const Table &table : kTables)
+    models.push_back({table.modelType.str(), table.example.str(), {}});
+  return models;
+}
+
+std::optional<std::string> tidegate::dsl::writeConfig(const ReferenceModel &model, llvm::StringRef dtype,
+                                                      std::string &why) {
+  const Table *table = tableOf(model.modelType);
+  nlohmann::ordered_json config = {{"model_type", model.modelType},
+                                   {"architectures", {table->architecture.str()}},
+                                   {"torch_dtype", dtype.str()}};
+  for (llvm::ArrayRef<Row> rows : {table->rows, llvm::ArrayRef<Row>(kCommon)})
+    for (const Row &row : rows) {
+      auto param = llvm::find_if(model.params, [&](const auto &p) { return p.first == row.param; });
+      if (row.param.empty()) {
+        if (!row.allowed.empty() && !config.contains(row.key.str()))
+          config[row.key.str()] = Json::parse(row.allowed.split(' ').first.str());
+      } else if (param == model.params.end()) {
+        why = ("it has no param '" + row.param + "'").str();
+        return std::nullopt;
+      } else if (row.rule == Rule::Rank && param->second == "full") {
+        config[row.key.str()] = 0;
+      } else if (auto number = numberOf(param->second)) {
+        config[row.key.str()] = *number;
+      } else {
+        why = "its param '" + param->first + "' is " + param->second + ", not a number";
+        return std::nullopt;
+      }
+    }
+  return config.dump(2) + "\n";
+}
+
+std::optional<ParamOverrides> tidegate::dsl::paramsFromConfigText(llvm::StringRef text, llvm::StringRef name,
+                                                                  Diagnostics &diagnostics) {
+  auto model = readConfigText(text, name, diagnostics);
+  return model ? std::optional(std::move(model->params)) : std::nullopt;
+}
+
+std::optional<ParamOverrides> tidegate::dsl::paramsFromConfig(const std::string &path, Diagnostics &diagnostics) {
+  auto model = readConfig(path, diagnostics);
+  return model ? std::optional(std::move(model->params)) : std::nullopt;
 }

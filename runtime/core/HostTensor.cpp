@@ -6,6 +6,7 @@
 
 #include "runtime/core/Error.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -28,6 +29,23 @@ float fromHalf(uint16_t bits) {
                     : exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -24)
                                     : std::ldexp(static_cast<float>(1024 + mantissa), exponent - 25);
   return bits & 0x8000 ? -magnitude : magnitude;
+}
+
+/// The bits of a 16-bit float with `mantissa` stored bits: 10 for f16, 7 for bf16. Rounds to nearest even.
+uint16_t toSixteen(double value, int mantissa) {
+  const uint16_t sign = std::signbit(value) ? 0x8000 : 0, infinity = 0x7fff >> mantissa << mantissa;
+  if (std::isnan(value))
+    return sign | infinity | 1 << (mantissa - 1);
+  const int bias = (1 << (14 - mantissa)) - 1;
+  int exponent;
+  std::frexp(value, &exponent); // value = [0.5, 1) * 2^exponent
+  const int unit = std::max(exponent - 1, 1 - bias) - mantissa; // Of the last place.
+  if (std::isinf(value) || exponent > bias + 1)
+    return sign | infinity;
+  const auto steps = static_cast<int64_t>(std::nearbyint(std::ldexp(std::abs(value), -unit)));
+  // Steps beyond the mantissa carry into the exponent, up to infinity.
+  const int64_t bits = steps + (static_cast<int64_t>(unit + mantissa + bias - 1) << mantissa);
+  return sign | static_cast<uint16_t>(std::min<int64_t>(bits, infinity));
 }
 
 template <typename T>
@@ -131,12 +149,21 @@ void HostTensor::checkCount(size_t given) const {
 HostTensor HostTensor::to(Dtype target) const {
   if (target == elementType)
     return *this;
-  if (target == Dtype::BF16 || target == Dtype::F16 || isFloating(target) != isFloating(elementType))
+  if (isFloating(target) != isFloating(elementType))
     invalid("expected " + std::string(dtypeName(target)) + " values, but the tensor holds " +
             std::string(dtypeName(elementType)));
   HostTensor result(target, sizes);
   const std::byte *source = storage.data();
-  if (isFloating(target)) {
+  if (target == Dtype::BF16 || target == Dtype::F16) {
+    const int mantissa = target == Dtype::F16 ? 10 : 7;
+    for (int64_t i = 0; i < count; ++i) {
+      const double value = loadFloating(elementType, source, i);
+      const uint16_t bits = toSixteen(value, mantissa);
+      if (std::isfinite(value) && !std::isfinite(loadFloating(target, reinterpret_cast<const std::byte *>(&bits), 0)))
+        invalid("expected values that fit " + std::string(dtypeName(target)) + ", but got " + std::to_string(value));
+      std::memcpy(result.bytes().data() + i * sizeof(bits), &bits, sizeof(bits));
+    }
+  } else if (isFloating(target)) {
     HostSpan out = result.view();
     for (int64_t i = 0; i < count; ++i)
       out.set(i, loadFloating(elementType, source, i));

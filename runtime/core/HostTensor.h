@@ -93,9 +93,10 @@ public:
   std::span<std::byte> bytes() { return {storage.data(), storage.size()}; }
   std::span<const std::byte> bytes() const { return {storage.data(), storage.size()}; }
 
-  /// The same values in another element type: any type to f32, f64, i32, i64.
-  /// Floating values do not become integers, nor integers floating ones;
-  /// i64 to i32 checks the range. InvalidArgument otherwise.
+  /// The same values in another element type. Floating types round to nearest,
+  /// ties to even; they do not become integers, nor integers floating ones;
+  /// i64 to i32 checks the range. InvalidArgument otherwise, and for a finite
+  /// value that f16 or bf16 is too narrow for.
   HostTensor to(Dtype target) const;
 
 private:

@@ -15,6 +15,8 @@ ExitCode runEntry(std::span<const std::string> args);
 ExitCode runVerify(std::span<const std::string> args);
 ExitCode runPlan(std::span<const std::string> args);
 ExitCode runBench(std::span<const std::string> args);
+ExitCode runImport(std::span<const std::string> args);
+ExitCode runExport(std::span<const std::string> args);
 
 struct Command {
   std::string_view name, summary; ///< The summary is one line for `tidegate help`.
@@ -29,6 +31,8 @@ inline constexpr Command kCommands[] = {
     {"run", "Execute one function or layer on tensors from a file", runEntry},
     {"verify", "Check a model against stored values, or its compiled forms against each other", runVerify},
     {"plan", "Memory and work of a training step, before running it", runPlan},
+    {"import", "Make a run of a checkpoint of the reference library", runImport},
+    {"export", "Write a checkpoint as the reference library reads it", runExport},
     {"bench", "Time a training step, kernel by kernel", runBench},
 };
 

@@ -78,6 +78,14 @@ ParamList tidegate::paramsFromConfig(const std::string &configPath) {
   return {{"V", std::to_string(config.at("vocab_size").get<int64_t>())}};
 }
 
+ProgramSource tidegate::programFromConfig(const std::string &configPath) {
+  return {"m.tg", paramsFromConfig(configPath), {{"m.tg", "vocab 272\n"}}};
+}
+
+std::string tidegate::configOfProgram(const ProgramSource &source, const std::string &dtype) {
+  return nlohmann::json{{"vocab_size", vocabOf(source)}, {"torch_dtype", dtype}}.dump();
+}
+
 std::vector<std::pair<std::string, std::string>> tidegate::stages() {
   return {{"graph", "the program as a graph"}, {"plan", "what runs"}};
 }

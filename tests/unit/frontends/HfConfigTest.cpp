@@ -104,6 +104,46 @@ TEST(HfConfigTest, GatedDeltaNetBecomesParamsOfTheExample) {
   EXPECT_EQ(shapes["model.layers.1.attn.o_proj.weight"], Shape({64, 128}));
 }
 
+TEST(HfConfigTest, WhatIsWrittenReadsBackAsTheSameParams) {
+  for (const ReferenceModel &model : referenceModels()) {
+    LoadOptions load;
+    load.path = TIDEGATE_SOURCE_DIR "/examples/" + model.example;
+    Diagnostics diagnostics;
+    auto program = Program::load(load, diagnostics);
+    ASSERT_NE(program, nullptr) << diagnostics.str();
+    ReferenceModel full = model;
+    for (const ParamInfo &param : program->params())
+      full.params.emplace_back(param.name, param.value);
+    std::string why;
+    auto config = writeConfig(full, "float32", why);
+    ASSERT_TRUE(config.has_value()) << why;
+    auto back = readConfigText(*config, "config.json", diagnostics);
+    ASSERT_TRUE(back.has_value()) << diagnostics.str();
+    EXPECT_EQ(back->modelType, model.modelType);
+    EXPECT_EQ(back->example, model.example);
+    load.params = back->params;
+    auto again = Program::load(load, diagnostics);
+    ASSERT_NE(again, nullptr) << diagnostics.str();
+    for (size_t i = 0; i < program->params().size(); ++i)
+      EXPECT_EQ(again->params()[i].value, program->params()[i].value) << program->params()[i].name;
+  }
+}
+
+TEST(HfConfigTest, WhatCannotBeWrittenSaysWhy) {
+  std::string why;
+  EXPECT_FALSE(writeConfig({"gla", "gla/gla.tg", {{"D", "64"}}}, "float32", why).has_value());
+  EXPECT_EQ(why, "it has no param 'L'");
+  EXPECT_FALSE(writeConfig({"gla", "gla/gla.tg", {{"D", "fast"}}}, "float32", why).has_value());
+  EXPECT_EQ(why, "its param 'D' is fast, not a number");
+}
+
+TEST(HfConfigTest, ExamplesArePartOfTheLibrary) {
+  auto files = exampleFiles();
+  for (const ReferenceModel &model : referenceModels())
+    EXPECT_TRUE(std::any_of(files.begin(), files.end(), [&](const auto &file) { return file.path == model.example; }))
+        << model.example;
+}
+
 TEST(HfConfigTest, UnsupportedOptionsNameTheKey) {
   EXPECT_EQ(messageOf(with("\"use_short_conv\": false", "\"use_short_conv\": true")),
             "config.json: expected 'use_short_conv' to be false, but got true");

@@ -60,6 +60,38 @@ TEST(HostTensorTest, ReadsBrainFloat) {
   EXPECT_EQ(values[2], std::ldexp(1.0f, -133));
 }
 
+std::vector<uint16_t> bitsOf(const HostTensor &tensor) {
+  std::vector<uint16_t> bits(tensor.elements());
+  std::memcpy(bits.data(), tensor.bytes().data(), tensor.bytes().size());
+  return bits;
+}
+
+TEST(HostTensorTest, EverySixteenBitFloatComesBack) {
+  for (Dtype dtype : {Dtype::F16, Dtype::BF16}) {
+    std::vector<uint16_t> all;
+    const int exponent = dtype == Dtype::F16 ? 0x7c00 : 0x7f80;
+    for (int bits = 0; bits < 0x10000; ++bits)
+      if ((bits & exponent) != exponent || (bits & 0x7fff) == exponent) // NaNs are many
+        all.push_back(static_cast<uint16_t>(bits));
+    EXPECT_EQ(bitsOf(halves(dtype, all).to(Dtype::F32).to(dtype)), all);
+    EXPECT_EQ(bitsOf(halves(dtype, all).to(Dtype::F64).to(dtype)), all);
+  }
+}
+
+TEST(HostTensorTest, RoundsToSixteenBitsToNearestEven) {
+  const double ulp = std::ldexp(1.0, -10), tiny = std::ldexp(1.0, -24);
+  auto half = HostTensor::of<double>({8}, std::vector<double>{1 + ulp / 2, 1 + 3 * ulp / 2, 1 + ulp * 0.5000001,
+                                                             2 - ulp / 2, tiny / 2, tiny * 0.5000001, -tiny * 1.5,
+                                                             std::nan("")});
+  EXPECT_EQ(bitsOf(half.to(Dtype::F16)),
+            (std::vector<uint16_t>{0x3c00, 0x3c02, 0x3c01, 0x4000, 0x0000, 0x0001, 0x8002, 0x7e00}));
+  auto brain = HostTensor::of<float>({3}, std::vector<float>{1.00390625f, 1.01171875f, -3e38f});
+  EXPECT_EQ(bitsOf(brain.to(Dtype::BF16)), (std::vector<uint16_t>{0x3f80, 0x3f82, 0xff62}));
+  auto large = HostTensor::of<double>({1}, std::vector<double>{65520});
+  EXPECT_EQ(messageOf<RuntimeError>([&] { large.to(Dtype::F16); }),
+            "expected values that fit f16, but got 65520.000000");
+}
+
 TEST(HostTensorTest, ConvertsIntegersOnlyWhereTheyFit) {
   auto small = HostTensor::of<int64_t>({2}, std::vector<int64_t>{-5, 7}).to(Dtype::I32);
   EXPECT_EQ(small.as<int32_t>()[0], -5);
