@@ -33,7 +33,10 @@ float fromHalf(uint16_t bits) {
 
 /// The bits of a 16-bit float with `mantissa` stored bits: 10 for f16, 7 for bf16. Rounds to nearest even.
 uint16_t toSixteen(double value, int mantissa) {
-  const uint16_t sign = std::signbit(value) ? 0x8000 : 0, infinity = 0x7fff >> mantissa << mantissa;
+  const uint16_t sign = std::signbit(value) ? 0x8000 : 0;
+  if (value == 0)
+    return sign;
+  const uint16_t infinity = 0x7fff >> mantissa << mantissa;
   if (std::isnan(value))
     return sign | infinity | 1 << (mantissa - 1);
   const int bias = (1 << (14 - mantissa)) - 1;

@@ -99,10 +99,19 @@ std::unique_ptr<EntryProgram> tidegate::compileEntry(const ProgramSource &, cons
   return std::make_unique<ScaleRows>();
 }
 
-PlanReport tidegate::planModel(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &) {
+PlanReport tidegate::planModel(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &,
+                               int64_t microBatches) {
   int64_t bytes = vocabOf(source) * B * T;
-  return {bytes, {{"weights", bytes}}, 2e9, 3, "step  1", "{\"peak_bytes\":" + std::to_string(bytes) + "}"};
+  return {bytes, 0, {{"weights", bytes}}, 2e9 * microBatches, 3, "step  1",
+          "{\"peak_bytes\":" + std::to_string(bytes) + "}"};
 }
+
+int64_t tidegate::layersToRecompute(const ProgramSource &, int64_t, int64_t, const CompileOptions &, int64_t,
+                                    int64_t) {
+  return 0;
+}
+
+double tidegate::measureProductRate(Precision) { return 1e9; }
 
 BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t T, int repeats,
                                  const CompileOptions &) {
