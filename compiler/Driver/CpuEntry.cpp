@@ -171,7 +171,7 @@ private:
     compilation.fuse(*module);
     auto result = CpuProgram::compile(*module, {name}, compilation.threads());
     if (failed(result))
-      throw CompileError();
+      compilation.fail();
     return std::move(*result);
   }
 

@@ -157,7 +157,7 @@ public:
       auto module = buildPart(compilation, program, which);
       auto result = CpuProgram::compile(*module, entriesOf(which), compilation.threads());
       if (failed(result))
-        throw CompileError();
+        compilation.fail();
       compiled = std::move(*result);
     }
     return *compiled;

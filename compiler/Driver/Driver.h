@@ -48,10 +48,27 @@ struct CompileOptions {
   static constexpr int64_t kAllLayers = std::numeric_limits<int64_t>::max();
 };
 
-/// The program is wrong. Diagnostics are already on stderr.
+/// One thing that is wrong in a program.
+struct CompileMessage {
+  std::string file;              ///< Empty where there is no place.
+  unsigned line = 0, column = 0; ///< From 1; 0 where there is no place.
+  std::string text;
+  std::vector<CompileMessage> notes;
+};
+
+/// The program is wrong.
 class CompileError : public std::exception {
 public:
-  const char *what() const noexcept override { return "the program has errors"; }
+  /// `text` is all of it as people read it, with source lines.
+  CompileError(std::vector<CompileMessage> messages, std::string text)
+      : all(std::move(messages)), rendered(std::move(text)) {}
+
+  const std::vector<CompileMessage> &messages() const { return all; }
+  const char *what() const noexcept override { return rendered.c_str(); }
+
+private:
+  std::vector<CompileMessage> all;
+  std::string rendered;
 };
 
 /// Every function below throws CompileError for errors in the program and

@@ -15,20 +15,51 @@
 using namespace mlir;
 using namespace tidegate;
 
+static CompileMessage messageOf(Diagnostic &diagnostic) {
+  CompileMessage message;
+  if (auto at = diagnostic.getLocation()->findInstanceOf<FileLineColLoc>()) {
+    message.file = at.getFilename().str();
+    message.line = at.getLine();
+    message.column = at.getColumn();
+  }
+  message.text = diagnostic.str();
+  for (Diagnostic &note : diagnostic.getNotes())
+    message.notes.push_back(messageOf(note));
+  return message;
+}
+
+/// "file:line:column: error: text", and its notes.
+static void render(std::string &to, const CompileMessage &message, const char *kind) {
+  if (!message.file.empty())
+    to += message.file + ":" + std::to_string(message.line) + ":" + std::to_string(message.column) + ": ";
+  to += std::string(kind) + ": " + message.text + "\n";
+  for (const CompileMessage &note : message.notes)
+    render(to, note, "note");
+}
+
 Compilation::Compilation(const CompileOptions &options) : options(options) {
   DialectRegistry registry;
   registerAllDialects(registry);
   context.appendDialectRegistry(registry);
   context.loadAllAvailableDialects();
+  context.getDiagEngine().registerHandler([this](Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
+      return failure(); // printed
+    errors.push_back(messageOf(diagnostic));
+    render(errorText, errors.back(), "error");
+    return success();
+  });
 }
 
 unsigned Compilation::threads() const {
   return options.threads > 0 ? unsigned(options.threads) : std::max(1u, std::thread::hardware_concurrency());
 }
 
-static void check(LogicalResult status) {
-  if (failed(status))
-    throw CompileError();
+void Compilation::fail() {
+  CompileError error(std::move(errors), std::move(errorText));
+  errors.clear();
+  errorText.clear();
+  throw error;
 }
 
 OwningOpRef<ModuleOp> Compilation::generate(LoadedProgram &program, dsl::GenerateOptions generate) {

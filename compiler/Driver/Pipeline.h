@@ -12,7 +12,7 @@ namespace tidegate {
 /// A checked program with the source texts that its parts point into.
 class LoadedProgram {
 public:
-  /// Throws CompileError after printing what is wrong.
+  /// Throws CompileError.
   explicit LoadedProgram(const ProgramSource &source);
 
   std::vector<train::ParameterSpec> parameters();
@@ -29,14 +29,21 @@ private:
   std::unique_ptr<dsl::Program> program;
 };
 
-/// What a program is compiled with. Diagnostics of its passes go to stderr.
+/// What a program is compiled with. Warnings and remarks of its passes go to stderr, errors into exceptions.
 struct Compilation {
   explicit Compilation(const CompileOptions &options);
+
+  /// Throws CompileError with the errors that were reported since the last one.
+  [[noreturn]] void fail();
+  void check(llvm::LogicalResult status) {
+    if (failed(status))
+      fail();
+  }
 
   /// The entry as the front end generates it (the model if `options.entry` is empty).
   mlir::OwningOpRef<mlir::ModuleOp> generate(LoadedProgram &program, dsl::GenerateOptions options = {});
 
-  /// In place; each throws CompileError after its diagnostics. In order:
+  /// In place; each throws CompileError. In order:
   void simplify(mlir::ModuleOp module);
   /// Scans by the chosen form.
   void lowerRecurrences(mlir::ModuleOp module);
@@ -53,6 +60,10 @@ struct Compilation {
 
   CompileOptions options;
   mlir::MLIRContext context;
+
+private:
+  std::vector<CompileMessage> errors;
+  std::string errorText;
 };
 
 } // namespace tidegate

@@ -5,6 +5,21 @@
 
 using namespace tidegate;
 
+static CompileMessage messageOf(const dsl::Diagnostics &diagnostics, const dsl::Diagnostic &from) {
+  dsl::Position at = diagnostics.position(from.range.Start);
+  CompileMessage message{at.file.str(), at.line, at.column, from.message, {}};
+  for (const dsl::Diagnostic &note : from.notes)
+    message.notes.push_back(messageOf(diagnostics, note));
+  return message;
+}
+
+static CompileError compileError(const dsl::Diagnostics &diagnostics) {
+  std::vector<CompileMessage> messages;
+  for (const dsl::Diagnostic &diagnostic : diagnostics.all())
+    messages.push_back(messageOf(diagnostics, diagnostic));
+  return CompileError(std::move(messages), diagnostics.str());
+}
+
 LoadedProgram::LoadedProgram(const ProgramSource &source) {
   dsl::LoadOptions options;
   options.path = source.path;
@@ -18,8 +33,7 @@ LoadedProgram::LoadedProgram(const ProgramSource &source) {
 void LoadedProgram::check(bool isThere) {
   if (isThere && !diagnostics.hasErrors())
     return;
-  diagnostics.print(llvm::errs());
-  throw CompileError();
+  throw compileError(diagnostics);
 }
 
 std::vector<train::ParameterSpec> LoadedProgram::parameters() {
@@ -54,8 +68,7 @@ ParamList tidegate::paramsFromConfig(const std::string &configPath) {
   dsl::Diagnostics diagnostics;
   auto params = dsl::paramsFromConfig(configPath, diagnostics);
   if (!params || diagnostics.hasErrors()) {
-    diagnostics.print(llvm::errs());
-    throw CompileError();
+    throw compileError(diagnostics);
   }
   return *params;
 }

@@ -116,7 +116,7 @@ PlannedStep planTraining(Compilation &compilation, LoadedProgram &program) {
   planned.kernels = std::make_unique<cpu::KernelModule>(&compilation.context);
   auto plan = buildPlan(planned.module->lookupSymbol<mlir::func::FuncOp>("loss_and_grads"), *planned.kernels);
   if (failed(plan))
-    throw CompileError();
+    compilation.fail();
   planned.plan = std::move(*plan);
   return planned;
 }
@@ -143,7 +143,7 @@ std::string tidegate::emitStage(const ProgramSource &source, const std::string &
       return textOf(planned.plan);
     auto text = cpu::Jit::print(planned.kernels->module());
     if (failed(text))
-      throw CompileError();
+      compilation.fail();
     return *text;
   }
   auto module = compilation.generate(program);

@@ -73,8 +73,9 @@ ExitCode tool::runTool(std::span<const std::string> args) {
     return std::cout ? code : failure(kBadInput, "cannot write to standard output");
   } catch (const UsageError &error) {
     return failure(kBadUsage, error.what());
-  } catch (const CompileError &) {
-    return kBadInput; // Diagnostics are on stderr.
+  } catch (const CompileError &error) {
+    std::cerr << error.what();
+    return kBadInput;
   } catch (const runtime::RuntimeError &error) {
     if (error.kind() != runtime::RuntimeError::Kind::Internal)
       return failure(kBadInput, error.what());

@@ -24,7 +24,7 @@ int64_t vocabOf(const ProgramSource &source) {
     std::abort();
   if (!(in >> vocab) || word != "vocab" || vocab <= 0) {
     std::fprintf(stderr, "%s:1:1: error: expected 'vocab N', but got '%s'\n", source.path.c_str(), word.c_str());
-    throw CompileError();
+    throw CompileError({}, "");
   }
   for (const auto &[name, value] : source.params)
     if (name == "V")
