@@ -9,6 +9,9 @@
 
 namespace tidegate {
 
+/// The errors of the front end as an exception.
+CompileError compileError(const dsl::Diagnostics &diagnostics);
+
 /// A checked program with the source texts that its parts point into.
 class LoadedProgram {
 public:

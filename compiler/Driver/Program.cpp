@@ -13,7 +13,7 @@ static CompileMessage messageOf(const dsl::Diagnostics &diagnostics, const dsl::
   return message;
 }
 
-static CompileError compileError(const dsl::Diagnostics &diagnostics) {
+CompileError tidegate::compileError(const dsl::Diagnostics &diagnostics) {
   std::vector<CompileMessage> messages;
   for (const dsl::Diagnostic &diagnostic : diagnostics.all())
     messages.push_back(messageOf(diagnostics, diagnostic));
@@ -67,8 +67,7 @@ std::vector<SourceFile> tidegate::sourceFiles(const ProgramSource &source) {
 ParamList tidegate::paramsFromConfig(const std::string &configPath) {
   dsl::Diagnostics diagnostics;
   auto params = dsl::paramsFromConfig(configPath, diagnostics);
-  if (!params || diagnostics.hasErrors()) {
+  if (!params || diagnostics.hasErrors())
     throw compileError(diagnostics);
-  }
   return *params;
 }

@@ -28,8 +28,7 @@ ProgramSource tidegate::programFromConfig(const std::string &configPath) {
   auto model = dsl::readConfig(configPath, diagnostics);
   if (model)
     return exampleProgram(*model);
-  diagnostics.print(llvm::errs());
-  throw CompileError();
+  throw compileError(diagnostics);
 }
 
 /// What a program computes, as text: its graph without the weights' initial values.
