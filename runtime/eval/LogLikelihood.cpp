@@ -1,0 +1,81 @@
+//===- LogLikelihood.cpp - How likely a model finds tokens ------*- C++ -*-===//
+// The longest batch comes first: if memory is short, that shows at once.
+//===----------------------------------------------------------------------===//
+#include "runtime/eval/LogLikelihood.h"
+
+#include "runtime/core/Error.h"
+#include "runtime/eval/LogitRows.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+using namespace tidegate;
+using namespace tidegate::eval;
+using runtime::RuntimeError;
+
+namespace {
+
+void checkSequence(const ScoredSequence &sequence, size_t index) {
+  const int64_t length = static_cast<int64_t>(sequence.ids.size());
+  if (sequence.scored < 1 || sequence.scored >= length)
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                       "expected 1 to " + std::to_string(length - 1) + " scored tokens of the " +
+                           std::to_string(length) + " of sequence " + std::to_string(index) + ", but got " +
+                           std::to_string(sequence.scored));
+}
+
+/// Adds what one row of logits says about the token that follows.
+void addToken(std::span<const double> logits, int32_t token, SequenceScore &score) {
+  const double value = logProbability(logits, token);
+  if (std::isnan(value))
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                       "the model's logits are not finite, so there is no likelihood");
+  score.logLikelihood += value;
+  score.greedy &= argMax(logits) == token;
+}
+
+} // namespace
+
+std::vector<SequenceScore> tidegate::eval::logLikelihoods(train::Model &model,
+                                                          std::span<const ScoredSequence> sequences, int64_t B,
+                                                          const Advance &advance) {
+  if (B < 1)
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                       "expected at least 1 sequence at a time, but got " + std::to_string(B));
+  for (size_t i = 0; i < sequences.size(); ++i)
+    checkSequence(sequences[i], i);
+  std::vector<size_t> order(sequences.size());
+  std::iota(order.begin(), order.end(), size_t(0));
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return sequences[a].ids.size() > sequences[b].ids.size(); });
+
+  const int64_t vocab = model.vocab();
+  std::vector<SequenceScore> scores(sequences.size());
+  std::vector<int32_t> ids;
+  for (size_t first = 0; first < order.size(); first += B) {
+    const int64_t rows = std::min<int64_t>(B, order.size() - first);
+    // The last token of a sequence is predicted and never fed.
+    const int64_t T = static_cast<int64_t>(sequences[order[first]].ids.size()) - 1;
+    ids.assign(rows * T, 0);
+    for (int64_t b = 0; b < rows; ++b) {
+      const auto &tokens = sequences[order[first + b]].ids;
+      std::copy(tokens.begin(), tokens.end() - 1, ids.begin() + b * T);
+    }
+    LogitRows logits(model.logits(ids, rows, T));
+    for (int64_t b = 0; b < rows; ++b) {
+      const ScoredSequence &sequence = sequences[order[first + b]];
+      const int64_t length = static_cast<int64_t>(sequence.ids.size());
+      for (int64_t t = length - sequence.scored; t < length; ++t) {
+        const int32_t token = sequence.ids[t];
+        if (token < 0 || token >= vocab)
+          throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                             "id " + std::to_string(token) + " is not in the vocabulary of " + std::to_string(vocab));
+        addToken(logits.row(b * T + t - 1), token, scores[order[first + b]]);
+      }
+    }
+    if (advance)
+      advance(static_cast<int64_t>(first) + rows, static_cast<int64_t>(order.size()));
+  }
+  return scores;
+}
