@@ -191,9 +191,10 @@ ExitCode evaluateMqar(const CommandLine &line, train::FoundCheckpoint found, con
   const uint64_t seed = static_cast<uint64_t>(line.integer("seed", 0, 0));
   const ordered_json trained = found.state.settings.value("mqar", ordered_json::object());
   Subject subject(std::move(found), options);
+  const std::vector<eval::MqarTask> tasks = mqarTasksOf(line, trained, subject.model->vocab());
   ordered_json results = ordered_json::array();
   std::printf("pairs  tokens  accuracy  std. error  nats\n");
-  for (const eval::MqarTask &task : mqarTasksOf(line, trained, subject.model->vocab())) {
+  for (const eval::MqarTask &task : tasks) {
     Waiting waiting;
     const eval::MqarScore score =
         eval::scoreMqar(*subject.model, eval::MqarGenerator(task, seed, "test"), examples, B,
