@@ -26,8 +26,8 @@ struct Command {
 
 inline constexpr Command kCommands[] = {
     {"train", "Train a program's model on a text file", runTrain},
-    {"eval", "Perplexity, log-likelihood requests, or recall of a checkpoint", runEval},
     {"generate", "Write text with a trained checkpoint", runGenerate},
+    {"eval", "Perplexity, log-likelihood requests, or recall of a checkpoint", runEval},
     {"params", "Count a model's parameters", runParams},
     {"emit", "Compile to a chosen stage and print it", runEmit},
     {"run", "Execute one function or layer on tensors from a file", runEntry},
