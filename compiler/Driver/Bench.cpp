@@ -43,10 +43,17 @@ BenchReport::Row rowOf(const runtime::Plan &plan, const runtime::Step &step, int
   } else if (auto *l = std::get_if<runtime::Launch>(&step.what)) {
     row.what = plan.kernels[l->kernel].name;
     row.flops = l->flopsPerToken * double(B) * double(T);
+  } else if (auto *a = std::get_if<runtime::Attention>(&step.what)) {
+    row.what = "attention";
+    row.flops = a->flops(B, T);
+  } else if (auto *g = std::get_if<runtime::AttentionGrad>(&step.what)) {
+    row.what = "attention_grad";
+    row.flops = g->flops(B, T);
   } else {
     row.what = std::holds_alternative<runtime::Copy>(step.what)        ? "copy"
                : std::holds_alternative<runtime::Lookup>(step.what)    ? "lookup"
                : std::holds_alternative<runtime::ShortConv>(step.what) ? "short_conv"
+               : std::holds_alternative<runtime::Positions>(step.what) ? "positions"
                                                                        : "lookup_grad";
   }
   return row;

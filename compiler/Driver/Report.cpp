@@ -54,6 +54,25 @@ std::string lineOf(const Plan &plan, const runtime::Step &step) {
                         if (s.outEdge >= 0)
                           line << ", to " << buffer(s.outEdge);
                       },
+                      [&](const runtime::Positions &p) {
+                        line << "place   " << buffer(p.out >= 0 ? p.out : p.next) << " = positions of "
+                             << p.tokens.text();
+                        if (p.first >= 0)
+                          line << " after " << buffer(p.first);
+                      },
+                      [&](const runtime::Attention &a) {
+                        line << "attend  " << buffer(a.out) << " = " << buffer(a.query) << ", " << buffer(a.key) << ", "
+                             << buffer(a.value) << "  window " << a.window << ", heads " << a.heads << " / "
+                             << a.keyHeads;
+                        if (a.nextKey >= 0)
+                          line << ", to " << buffer(a.nextKey) << ", " << buffer(a.nextValue);
+                      },
+                      [&](const runtime::AttentionGrad &g) {
+                        line << "attend  " << buffer(g.queryGrad) << ", " << buffer(g.keyGrad) << ", "
+                             << buffer(g.valueGrad) << " = gradients of " << buffer(g.of.query) << ", "
+                             << buffer(g.of.key) << ", " << buffer(g.of.value) << " by " << buffer(g.outGrad)
+                             << "  window " << g.of.window << ", heads " << g.of.heads << " / " << g.of.keyHeads;
+                      },
                       [&](const runtime::Copy &c) { line << "copy    " << buffer(c.to) << " = " << buffer(c.from); }},
              step.what);
   if (!step.where.empty())

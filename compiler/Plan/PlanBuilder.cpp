@@ -137,7 +137,8 @@ private:
       LogicalResult status =
           llvm::TypeSwitch<Operation *, LogicalResult>(&op)
               .Case<func::CallOp, nn::MapOp, rec::ScanOp, nn::DotOp, nn::LookupOp, nn::LookupGradOp, nn::ReshapeOp,
-                    nn::ShortConvOp, nn::ShortConvInputGradOp, nn::ShortConvWeightGradOp>(
+                    nn::ShortConvOp, nn::ShortConvInputGradOp, nn::ShortConvWeightGradOp, nn::PositionsOp,
+                    nn::AttentionOp, nn::AttentionGradOp>(
                   [&](auto typed) { return add(typed, places); })
               .Default([](Operation *op) {
                 return op->emitOpError("is not in a map: nn-fuse has to run before planning");
@@ -368,6 +369,86 @@ private:
     return place.buffer;
   }
 
+  LogicalResult add(nn::PositionsOp op, DenseMap<Value, Place> &places) {
+    const Place like = places.lookup(op.getLike());
+    runtime::Positions step;
+    step.batch = like.dims[0];
+    step.tokens = like.dims[1];
+    step.first = bufferOf(op.getFirst(), places);
+    step.out = placeIfUsed(op.getResult(), {step.batch, step.tokens}, places);
+    step.next = placeIfUsed(op.getNext(), step.batch, places);
+    addStep(op.getLoc(), step);
+    return success();
+  }
+
+  /// The buffer of a value that may be missing.
+  static int bufferOf(Value value, DenseMap<Value, Place> &places) {
+    return value ? places.lookup(value).buffer : -1;
+  }
+
+  /// A buffer for a value whose leading dimensions have the sizes `leading`; -1 if nobody reads it.
+  int placeIfUsed(Value value, ArrayRef<Extent> leading, DenseMap<Value, Place> &places) {
+    return value.use_empty() ? -1 : placeOf(value, leading, places);
+  }
+  int placeOf(Value value, ArrayRef<Extent> leading, DenseMap<Value, Place> &places) {
+    SmallVector<Extent> dynamic;
+    for (auto [d, size] : llvm::enumerate(leading))
+      if (tensorOf(value).isDynamicDim(d))
+        dynamic.push_back(size);
+    Place place = newPlace(value, dynamic);
+    places[value] = place;
+    return place.buffer;
+  }
+
+  /// What attention and its gradient read, and their sizes.
+  template <typename OpT>
+  runtime::Attention attentionOf(OpT op, DenseMap<Value, Place> &places) {
+    const Place query = places.lookup(op.getQuery());
+    runtime::Attention step;
+    step.query = query.buffer;
+    step.key = bufferOf(op.getKey(), places);
+    step.value = bufferOf(op.getValue(), places);
+    step.positions = bufferOf(op.getPositions(), places);
+    step.pastKey = bufferOf(op.getPastKey(), places);
+    step.pastValue = bufferOf(op.getPastValue(), places);
+    step.batch = query.dims[0];
+    step.tokens = query.dims[1];
+    step.heads = op.getQuery().getType().getDimSize(2);
+    step.keyHeads = op.getKey().getType().getDimSize(2);
+    step.keyWidth = op.getKey().getType().getDimSize(3);
+    step.valueWidth = op.getValue().getType().getDimSize(3);
+    step.window = op.getWindow();
+    return step;
+  }
+
+  LogicalResult add(nn::AttentionOp op, DenseMap<Value, Place> &places) {
+    runtime::Attention step = attentionOf(op, places);
+    const Extent rows[] = {step.batch, step.tokens};
+    step.out = placeOf(op.getResult(), rows, places);
+    step.lse = placeIfUsed(op.getLse(), rows, places);
+    step.nextKey = placeIfUsed(op.getNextKey(), step.batch, places);
+    step.nextValue = placeIfUsed(op.getNextValue(), step.batch, places);
+    addStep(op.getLoc(), step);
+    return success();
+  }
+
+  LogicalResult add(nn::AttentionGradOp op, DenseMap<Value, Place> &places) {
+    runtime::AttentionGrad step;
+    step.of = attentionOf(op, places);
+    step.of.out = bufferOf(op.getResult(), places);
+    step.of.lse = bufferOf(op.getLse(), places);
+    step.outGrad = bufferOf(op.getResultGrad(), places);
+    step.lseGrad = bufferOf(op.getLseGrad(), places);
+    const Extent rows[] = {step.of.batch, step.of.tokens};
+    step.queryGrad = placeOf(op.getQueryGrad(), rows, places);
+    step.keyGrad = placeOf(op.getKeyGrad(), rows, places);
+    step.valueGrad = placeOf(op.getValueGrad(), rows, places);
+    step.pastKeyGrad = placeIfUsed(op.getPastKeyGrad(), step.of.batch, places);
+    step.pastValueGrad = placeIfUsed(op.getPastValueGrad(), step.of.batch, places);
+    addStep(op.getLoc(), step);
+    return success();
+  }
+
   /// The result's buffer becomes the caller's; a value that is an argument, or
   /// leaves twice, is copied.
   void bindResult(const Place &place, RankedTensorType type) {
@@ -386,6 +467,14 @@ private:
       if (b.first < 0)
         b.first = step;
       b.last = step;
+    };
+    auto touchIfThere = [&](int buffer, size_t step) {
+      if (buffer >= 0)
+        touch(buffer, step);
+    };
+    auto touchAttention = [&](const runtime::Attention &a, size_t step) {
+      for (int b : {a.query, a.key, a.value, a.positions, a.pastKey, a.pastValue, a.out, a.lse, a.nextKey, a.nextValue})
+        touchIfThere(b, step);
     };
     for (auto [i, step] : llvm::enumerate(plan.steps)) {
       if (auto *launch = std::get_if<runtime::Launch>(&step.what)) {
@@ -406,6 +495,15 @@ private:
         for (int b : {s->rows, s->with, s->edge, s->positions, s->out, s->outEdge})
           if (b >= 0)
             touch(b, i);
+      } else if (auto *p = std::get_if<runtime::Positions>(&step.what)) {
+        for (int b : {p->first, p->out, p->next})
+          touchIfThere(b, i);
+      } else if (auto *a = std::get_if<runtime::Attention>(&step.what)) {
+        touchAttention(*a, i);
+      } else if (auto *g = std::get_if<runtime::AttentionGrad>(&step.what)) {
+        touchAttention(g->of, i);
+        for (int b : {g->outGrad, g->lseGrad, g->queryGrad, g->keyGrad, g->valueGrad, g->pastKeyGrad, g->pastValueGrad})
+          touchIfThere(b, i);
       } else if (auto *c = std::get_if<runtime::Copy>(&step.what)) {
         for (int b : {c->from, c->to})
           touch(b, i);

@@ -291,9 +291,11 @@ static FailureOr<Tensors> evaluate(Operation *op, Operands operands) {
     return runFunction(callee, operands);
   }
   bool isKnown = false;
-  auto conv = evaluateConv(op, operands, isKnown);
-  if (isKnown)
-    return conv;
+  for (auto family : {evaluateConv, evaluateAttention}) {
+    FailureOr<Tensors> results = family(op, operands, isKnown);
+    if (isKnown)
+      return results;
+  }
   for (auto family : {evaluateElementwise, evaluateNn, evaluateRec}) {
     FailureOr<Tensor> result = family(op, operands, isKnown);
     if (!isKnown)

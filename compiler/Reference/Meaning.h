@@ -13,7 +13,8 @@ using Operands = llvm::ArrayRef<const Tensor *>;
 llvm::FailureOr<Tensor> evaluateElementwise(mlir::Operation *op, Operands operands, bool &isKnown);
 llvm::FailureOr<Tensor> evaluateNn(mlir::Operation *op, Operands operands, bool &isKnown);
 llvm::FailureOr<Tensor> evaluateRec(mlir::Operation *op, Operands operands, bool &isKnown);
-/// The same for the family of short convolutions, whose ops have several results.
+/// The same for short convolutions and for positions and attention, whose ops have several results.
 llvm::FailureOr<std::vector<Tensor>> evaluateConv(mlir::Operation *op, Operands operands, bool &isKnown);
+llvm::FailureOr<std::vector<Tensor>> evaluateAttention(mlir::Operation *op, Operands operands, bool &isKnown);
 
 } // namespace tidegate::reference

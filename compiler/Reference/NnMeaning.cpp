@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 using namespace mlir;
 using namespace tidegate;
@@ -28,6 +29,12 @@ static std::vector<int64_t> offsetsAlong(const Tensor &t, ArrayRef<int64_t> dims
 static FailureOr<Tensor> evaluate(nn::ConstantOp op, Operands) {
   Tensor result = Tensor::zeros(op.getType().getShape().vec());
   result.values.assign(result.size(), op.getValue().convertToDouble());
+  return result;
+}
+
+static FailureOr<Tensor> evaluate(nn::IotaOp op, Operands) {
+  Tensor result = Tensor::zeros(op.getType().getShape().vec());
+  std::iota(result.values.begin(), result.values.end(), 0.0);
   return result;
 }
 
@@ -163,6 +170,10 @@ static FailureOr<Tensor> evaluate(nn::LookupGradOp op, Operands x) {
   return result;
 }
 
+static FailureOr<Tensor> evaluate(nn::ToFloatOp op, Operands x) {
+  return Tensor{x[0]->shape, {x[0]->ids.begin(), x[0]->ids.end()}, {}};
+}
+
 static FailureOr<Tensor> evaluate(nn::PickOp op, Operands x) {
   int64_t width = x[0]->shape.back();
   Tensor result = zerosPerId(*x[1], 1);
@@ -191,7 +202,7 @@ static FailureOr<Tensor> evaluate(nn::IsIndexOp op, Operands x) {
 FailureOr<Tensor> reference::evaluateNn(Operation *op, Operands operands, bool &isKnown) {
   isKnown = true;
   return llvm::TypeSwitch<Operation *, FailureOr<Tensor>>(op)
-      .Case<nn::ConstantOp, nn::BroadcastLikeOp, nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, nn::PadOp,
+      .Case<nn::ConstantOp, nn::IotaOp, nn::ToFloatOp, nn::BroadcastLikeOp, nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, nn::PadOp,
             nn::ReduceSumOp, nn::ReduceMaxOp, nn::DotOp, nn::LookupOp, nn::LookupGradOp, nn::PickOp, nn::PlaceOp,
             nn::IsIndexOp>([&](auto known) { return evaluate(known, operands); })
       .Default([&](Operation *) -> FailureOr<Tensor> {

@@ -15,7 +15,9 @@ enum class Builtin {
   // Reductions over the last dimension.
   Sum, Mean, Max,
   // Shapes and products.
-  Heads, Flatten, Transpose, Slice, Outer, Diag, Matmul, Lookup, CausalConv,
+  Heads, Flatten, Transpose, Slice, Outer, Diag, Matmul, Lookup, CausalConv, Concat,
+  // Vectors known when compiling, and what looks along time.
+  Iota, Positions, Attention,
   // Compile-time numbers.
   Floor, Ceil,
   // Initialisations of weights.

@@ -13,6 +13,10 @@ Value Elaborator::evalBuiltin(const BuiltinInfo &info, const CallExpr &call) {
       return {};
     anyTensor |= args.back().isTensor();
   }
+  if (info.id == Builtin::Positions)
+    return positions(call);
+  if (info.id == Builtin::Iota)
+    return iota(call, args[0]);
   if (!anyTensor)
     return constBuiltin(info, call, args, reporter());
   switch (info.id) {
@@ -26,6 +30,8 @@ Value Elaborator::evalBuiltin(const BuiltinInfo &info, const CallExpr &call) {
   case Builtin::Outer: return outer(call, args[0], args[1]);
   case Builtin::Matmul: return matmul(call, args[0], args[1]);
   case Builtin::CausalConv: return causalConv(call, args[0], args[1]);
+  case Builtin::Concat: return concat(call, args[0], args[1]);
+  case Builtin::Attention: return attention(call, args);
   case Builtin::Lookup: return lookupRows(call, args[0], args[1]);
   case Builtin::Diag: {
     Range range = call.args[0].value->range;
@@ -198,12 +204,45 @@ Value Elaborator::slice(const CallExpr &call, const Value &x, const Value &begin
   return tensorValue(result, shape, x.batched, call.range);
 }
 
+/// [..., m], [..., n] -> [..., m + n]
+Value Elaborator::concat(const CallExpr &call, const Value &x, const Value &y) {
+  Range xRange = call.args[0].value->range, yRange = call.args[1].value->range;
+  if (!hasRank(x, 1, xRange, "in concat(x, y)") || !hasRank(y, 1, yRange, "in concat(x, y)"))
+    return {};
+  auto front = [](const Value &value) { return llvm::ArrayRef(value.shape).drop_back(); };
+  if (front(x) != front(y) || x.batched != y.batched || x.shape.back() == kTime || y.shape.back() == kTime) {
+    auto builder = error(call.range, "expected shapes that differ only in their last, compile-time dimension in "
+                                     "concat(x, y), but got " +
+                                         str(x.shape) + " and " + str(y.shape) +
+                                         (x.batched != y.batched ? ", only one of them for each row of the batch" : ""));
+    describeOrigin(builder, "x", {&x, xRange});
+    describeOrigin(builder, "y", {&y, yRange});
+    return {};
+  }
+  Shape shape = x.shape;
+  shape.back() += y.shape.back();
+  if (shape.back() > kMaxDim) {
+    error(call.range, "expected a dimension of at most " + llvm::Twine(kMaxDim) + " from concat(x, y), but got " +
+                          str(x.shape) + " and " + str(y.shape));
+    return {};
+  }
+  // Each beside zeros, then their sum: the adjoint is a slice of each.
+  int64_t dim = int64_t(shape.size()) - 1 + x.batched;
+  mlir::Builder &b = region->builder;
+  auto place = [&](const Value &value, int64_t begin) -> mlir::Value {
+    return nn::PadOp::create(region->builder, loc(call.range), tensorType(shape, x.batched), value.tensor,
+                             b.getI64IntegerAttr(dim), b.getI64IntegerAttr(begin), b.getI64IntegerAttr(1));
+  };
+  mlir::Value left = place(x, 0), right = place(y, x.shape.back());
+  return tensorValue(nn::AddOp::create(region->builder, loc(call.range), left, right), shape, x.batched, call.range);
+}
+
 /// [..., m], [..., n] -> [..., m, n]
 Value Elaborator::outer(const CallExpr &call, const Value &x, const Value &y) {
   Range xRange = call.args[0].value->range, yRange = call.args[1].value->range;
   if (!hasRank(x, 1, xRange, "in outer(x, y)") || !hasRank(y, 1, yRange, "in outer(x, y)"))
     return {};
-  if (x.shape.back() == kTime || y.shape.back() == kTime) {
+  if ((x.shape.back() == kTime && x.shape.size() > 1) || y.shape.back() == kTime) {
     error(call.range,
           "expected compile-time last dimensions in outer(x, y), but got " + str(x.shape) + " and " + str(y.shape));
     return {};

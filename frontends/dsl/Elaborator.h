@@ -140,6 +140,12 @@ private:
   Value matmul(const CallExpr &call, const Value &x, const Value &w);
   Value causalConv(const CallExpr &call, const Value &x, const Value &w);
   Value lookupRows(const CallExpr &call, const Value &table, const Value &ids);
+  Value concat(const CallExpr &call, const Value &x, const Value &y);
+
+  // Positions and attention (ElabAttention.cpp).
+  Value iota(const CallExpr &call, const Value &size);
+  Value positions(const CallExpr &call);
+  Value attention(const CallExpr &call, llvm::ArrayRef<Value> args);
 
   // Tensors (ElabTensor.cpp).
   struct Operand {

@@ -99,6 +99,7 @@ void StopGradientOp::buildAdjoint(OpBuilder &, Cotangents, Out) {}
 void GreaterOp::buildAdjoint(OpBuilder &, Cotangents, Out) {}
 void EqualOp::buildAdjoint(OpBuilder &, Cotangents, Out) {}
 void ConstantOp::buildAdjoint(OpBuilder &, Cotangents, Out) {}
+void IotaOp::buildAdjoint(OpBuilder &, Cotangents, Out) {}
 
 void AddOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
   Expr e{b, getLoc()};
@@ -264,6 +265,7 @@ bool LookupGradOp::isWorthSaving() { return true; }
 bool PickOp::isWorthSaving() { return false; }
 bool PlaceOp::isWorthSaving() { return false; }
 bool IsIndexOp::isWorthSaving() { return false; }
+bool ToFloatOp::isWorthSaving() { return false; }
 
 void LookupOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
   out[0] = LookupGradOp::create(b, getLoc(), getTable().getType(), dy[0], getIds());
@@ -282,3 +284,4 @@ void PlaceOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
 }
 
 void IsIndexOp::buildAdjoint(OpBuilder &, Cotangents, Out) {}
+void ToFloatOp::buildAdjoint(OpBuilder &, Cotangents, Out) {}

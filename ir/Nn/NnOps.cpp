@@ -318,6 +318,18 @@ LogicalResult PlaceOp::verify() {
 
 LogicalResult IsIndexOp::verify() { return verifyIdsAnd(*this, getIds().getType(), getType(), 1); } // is_index_c1
 
+LogicalResult ToFloatOp::verify() {
+  if (getType().getShape() != getInput().getType().getShape()) // to_float_c1
+    return emitOpError("expects a result with the shape of ") << getInput().getType() << ", but got " << getType();
+  return success();
+}
+
+LogicalResult IotaOp::verify() {
+  if (getType().getRank() != 1 || !getType().hasStaticShape()) // iota_c1
+    return emitOpError("expects a vector of static size, but got ") << getType();
+  return success();
+}
+
 //===----------------------------------------------------------------------===//
 // Fused rows
 //===----------------------------------------------------------------------===//

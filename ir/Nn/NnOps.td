@@ -296,6 +296,12 @@ def Nn_DotOp : Nn_Op<"dot", [Pure, InferTypeOpInterface,
 include "ir/Nn/ShortConv.td"
 
 //===----------------------------------------------------------------------===//
+// Positions and attention
+//===----------------------------------------------------------------------===//
+
+include "ir/Nn/Attention.td"
+
+//===----------------------------------------------------------------------===//
 // Indices
 //===----------------------------------------------------------------------===//
 
@@ -376,6 +382,35 @@ def Nn_IsIndexOp : Nn_Indexed<"is_index"> {
   }];
   let arguments = (ins Nn_Index:$ids);
   let assemblyFormat = "$ids attr-dict `:` type($ids) `->` type($result)";
+}
+
+def Nn_ToFloatOp : Nn_Indexed<"to_float"> {
+  let summary = "Indices as numbers";
+  let description = [{
+    The same values as floats; f32 holds them exactly up to 2^24. The adjoint is
+    zero.
+
+    Constraints: (C1) the result has the shape of `input`.
+
+    Example: `%y = nn.to_float %positions : tensor<?x?xi32> -> tensor<?x?xf32>`
+  }];
+  let arguments = (ins Nn_Index:$input);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+}
+
+def Nn_IotaOp : Nn_Op<"iota", [Pure,
+    DeclareOpInterfaceMethods<DifferentiableOpInterface, ["buildAdjoint"]>]> {
+  let summary = "0, 1, 2, ...";
+  let description = [{
+    `y[i] = i`.
+
+    Constraints: (C1) the result is a vector of static size.
+
+    Example: `%y = nn.iota : tensor<8xf32>`
+  }];
+  let results = (outs Nn_Float:$result);
+  let assemblyFormat = "attr-dict `:` type($result)";
+  let hasVerifier = 1;
 }
 
 //===----------------------------------------------------------------------===//

@@ -24,6 +24,8 @@ LogicalResult nn::reverse(OpBuilder &builder, ArrayRef<Operation *> ops, Cotange
     if (llvm::none_of(results, [](Value v) { return bool(v); }))
       continue;
     auto differentiable = dyn_cast<DifferentiableOpInterface>(op);
+    if (isa<AttentionGradOp>(op))
+      return op->emitOpError("has no adjoint: attention has first derivatives only, not derivatives of its gradient");
     if (!differentiable)
       return op->emitOpError("has no adjoint");
     SmallVector<Value> operands(op->getNumOperands());

@@ -11,13 +11,13 @@ static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(valu
 
 bool nn::isFusible(Operation *op) {
   return isa<ElementwiseOpInterface, BroadcastLikeOp, ReshapeOp, TransposeOp, SliceOp, PadOp, ReduceSumOp, ReduceMaxOp,
-             PickOp, PlaceOp, IsIndexOp>(op);
+             PickOp, PlaceOp, IsIndexOp, ToFloatOp, IotaOp>(op);
 }
 
 static bool isScalar(RankedTensorType type) { return type.hasStaticShape() && type.getNumElements() == 1; }
 
 bool nn::isCheapCopy(Operation *op) {
-  if (isa<ConstantOp, ReshapeOp>(op))
+  if (isa<ConstantOp, IotaOp, ReshapeOp>(op))
     return true;
   if (auto broadcast = dyn_cast<BroadcastLikeOp>(op))
     return storageCost(broadcast.getInput().getType()) < storageCost(broadcast.getType());
@@ -101,6 +101,8 @@ static FailureOr<RowSpace> rowSpace(Operation *op) {
       if (transpose.getPermutation()[d] != d)
         return op->emitOpError("expects row dimensions to stay in place, but the permutation is [")
                << transpose.getPermutation() << "]";
+  if (isa<IotaOp>(op))
+    return RowSpace{};
   // Shapes and indices: the verifiers hold all rows equal.
   return RowSpace{unsigned(rowRank(typeOf(op->getOperand(0)))), false};
 }
@@ -123,10 +125,20 @@ LogicalResult FusionGraph::addNode(Operation *op) {
   FusionNode node;
   node.op = op;
   index[op] = nodes.size();
+  auto anchorOf = [&](Value v) {
+    FusionNode *producer = nodeOf(v);
+    return producer && producer->role != FusionRole::Barrier ? producer->anchor : v;
+  };
   if (!isFusible(op)) {
     // Regions may use values of the block.
     op->walk([&](Operation *inner) { llvm::append_range(node.reads, inner->getOperands()); });
     llvm::erase_if(node.reads, [&](Value v) { return v.getParentBlock() != op->getBlock(); });
+    // Of the first operand positions use the sizes alone.
+    if (auto positions = dyn_cast<PositionsOp>(op)) {
+      if (Value anchor = anchorOf(positions.getLike()))
+        positions.getLikeMutable().assign(anchor);
+      node.reads.front() = positions.getLike();
+    }
     nodes.push_back(std::move(node));
     return success();
   }
@@ -137,10 +149,6 @@ LogicalResult FusionGraph::addNode(Operation *op) {
   node.rows = space->rows;
   node.isSummed = space->isSummed;
 
-  auto anchorOf = [&](Value v) {
-    FusionNode *producer = nodeOf(v);
-    return producer && producer->role != FusionRole::Barrier ? producer->anchor : v;
-  };
   if (auto broadcast = dyn_cast<BroadcastLikeOp>(op)) {
     node.reads = {broadcast.getInput()};
     if (node.rows > 0) {

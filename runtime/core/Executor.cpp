@@ -1,6 +1,7 @@
 //===- Executor.cpp - Runs a plan on the CPU --------------------*- C++ -*-===//
 #include "runtime/core/Executor.h"
 
+#include "runtime/core/Attention.h"
 #include "runtime/core/Blas.h"
 #include "runtime/core/Error.h"
 #include "runtime/core/ShortConv.h"
@@ -133,6 +134,51 @@ struct Run {
     }
   }
   void operator()(const ShortConv &s) const { plan.elementBytes == 8 ? convolve<double>(s) : convolve<float>(s); }
+
+  void operator()(const Positions &p) const {
+    const int64_t rows = p.batch.at(B, T), tokens = p.tokens.at(B, T);
+    for (int64_t b = 0; b < rows; ++b) {
+      const int32_t first = p.first < 0 ? 0 : as<int32_t>(p.first)[b];
+      if (p.out >= 0)
+        for (int64_t t = 0; t < tokens; ++t)
+          as<int32_t>(p.out)[b * tokens + t] = first + int32_t(t);
+      if (p.next >= 0)
+        as<int32_t>(p.next)[b] = first + int32_t(tokens);
+    }
+  }
+
+  /// The address of a buffer that may be absent.
+  template <typename T>
+  T *orNull(int buffer) const {
+    return buffer < 0 ? nullptr : as<T>(buffer);
+  }
+  AttentionSizes sizesOf(const Attention &a) const {
+    return {a.batch.at(B, T), a.tokens.at(B, T), a.heads, a.keyHeads, a.keyWidth, a.valueWidth, a.window};
+  }
+  template <typename T>
+  AttentionInputs<T> inputsOf(const Attention &a) const {
+    return {as<T>(a.query),     as<T>(a.key),           as<T>(a.value), orNull<int32_t>(a.positions),
+            orNull<T>(a.pastKey), orNull<T>(a.pastValue)};
+  }
+  template <typename T>
+  void attend(const Attention &a) const {
+    const AttentionSizes sizes = sizesOf(a);
+    attention(sizes, inputsOf<T>(a), as<T>(a.out), orNull<T>(a.lse));
+    if (a.nextKey >= 0)
+      attentionNext(sizes, as<T>(a.key), orNull<T>(a.pastKey), a.keyHeads * a.keyWidth, as<T>(a.nextKey));
+    if (a.nextValue >= 0)
+      attentionNext(sizes, as<T>(a.value), orNull<T>(a.pastValue), a.keyHeads * a.valueWidth, as<T>(a.nextValue));
+  }
+  void operator()(const Attention &a) const { plan.elementBytes == 8 ? attend<double>(a) : attend<float>(a); }
+
+  template <typename T>
+  void attendBack(const AttentionGrad &g) const {
+    attentionGrad<T>(sizesOf(g.of), inputsOf<T>(g.of),
+                     {as<T>(g.of.out), as<T>(g.of.lse), as<T>(g.outGrad), orNull<T>(g.lseGrad)},
+                     {as<T>(g.queryGrad), as<T>(g.keyGrad), as<T>(g.valueGrad), orNull<T>(g.pastKeyGrad),
+                      orNull<T>(g.pastValueGrad)});
+  }
+  void operator()(const AttentionGrad &g) const { plan.elementBytes == 8 ? attendBack<double>(g) : attendBack<float>(g); }
 
   void operator()(const Copy &c) const {
     const Buffer &from = plan.buffers[c.from];

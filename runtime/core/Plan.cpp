@@ -37,6 +37,18 @@ std::string Extent::text() const {
   return words;
 }
 
+double Attention::pairs(int64_t B, int64_t T) const {
+  const double full = double(std::min(T, window)); // tokens that see fewer than the window come first
+  return double(batch.at(B, T)) * double(heads) * (full * (full + 1) / 2 + (double(T) - full) * double(window));
+}
+
+double Attention::flops(int64_t B, int64_t T) const { return pairs(B, T) * 2.0 * double(keyWidth + valueWidth); }
+
+/// Five products: the scores are computed again.
+double AttentionGrad::flops(int64_t B, int64_t T) const {
+  return of.pairs(B, T) * 2.0 * double(3 * of.keyWidth + 2 * of.valueWidth);
+}
+
 double Plan::flops(int64_t B, int64_t T) const {
   double sum = 0;
   for (const Step &step : steps) {
@@ -44,6 +56,10 @@ double Plan::flops(int64_t B, int64_t T) const {
       sum += 2.0 * double(p->m.at(B, T)) * double(p->n.at(B, T)) * double(p->k.at(B, T));
     else if (auto *l = std::get_if<Launch>(&step.what))
       sum += l->flopsPerToken * double(B) * double(T);
+    else if (auto *a = std::get_if<Attention>(&step.what))
+      sum += a->flops(B, T);
+    else if (auto *g = std::get_if<AttentionGrad>(&step.what))
+      sum += g->flops(B, T);
   }
   return sum;
 }

@@ -94,12 +94,41 @@ struct ShortConv {
   int64_t channels = 0, width = 0;
 };
 
+/// out[b, t] = first[b] + t, next[b] = first[b] + tokens; see nn.positions.
+struct Positions {
+  int first = -1;         ///< -1: zeros
+  int out = -1, next = -1; ///< -1: not stored
+  Extent batch, tokens;
+};
+
+/// Window attention; see runtime/core/Attention.h. Buffers of -1 are absent.
+struct Attention {
+  int query = 0, key = 0, value = 0, positions = -1, pastKey = -1, pastValue = -1;
+  int out = 0, lse = -1, nextKey = -1, nextValue = -1;
+  Extent batch, tokens;
+  int64_t heads = 0, keyHeads = 0, keyWidth = 0, valueWidth = 0, window = 0;
+
+  /// Of the products, in one document.
+  double flops(int64_t B, int64_t T) const;
+  /// Pairs of a token and one that it sees, over all heads.
+  double pairs(int64_t B, int64_t T) const;
+};
+
+/// The gradients of `of`, whose results are read here.
+struct AttentionGrad {
+  Attention of;
+  int outGrad = 0, lseGrad = -1;
+  int queryGrad = 0, keyGrad = 0, valueGrad = 0, pastKeyGrad = -1, pastValueGrad = -1;
+
+  double flops(int64_t B, int64_t T) const;
+};
+
 struct Copy {
   int from = 0, to = 0;
 };
 
 struct Step {
-  std::variant<Launch, Product, Lookup, LookupGrad, ShortConv, Copy> what;
+  std::variant<Launch, Product, Lookup, LookupGrad, ShortConv, Positions, Attention, AttentionGrad, Copy> what;
   std::string where; ///< source position, for plans and profiles
 };
 

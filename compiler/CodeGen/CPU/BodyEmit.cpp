@@ -135,6 +135,12 @@ Value Body::element(Code &code, Value value, const Index &index) {
         Value none = arith::ConstantIntOp::create(code.b, code.loc, 0, 32);
         return choose(is(P::sge, id, none), code.number(1, type.getElementType()), zero);
       })
+      .Case([&](nn::ToFloatOp) -> Value {
+        return arith::SIToFPOp::create(code.b, code.loc, type.getElementType(), operandAt(0, index));
+      })
+      .Case([&](nn::IotaOp) -> Value {
+        return arith::SIToFPOp::create(code.b, code.loc, type.getElementType(), index.front());
+      })
       .Case([&](rec::StrictlyLowerOp) {
         return choose(is(P::sgt, index[0], index[1]), operandAt(0, index), zero);
       })

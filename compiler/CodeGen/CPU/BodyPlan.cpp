@@ -29,7 +29,7 @@ int64_t ownCost(Operation *op) {
     return 12;
   if (isa<nn::DivOp, nn::SqrtOp, nn::RsqrtOp, nn::SelectOp, nn::PlaceOp, nn::PadOp, rec::ResetOp>(op))
     return 4;
-  if (isa<nn::ConstantOp, nn::ReshapeOp, nn::BroadcastLikeOp, nn::StopGradientOp>(op))
+  if (isa<nn::ConstantOp, nn::IotaOp, nn::ReshapeOp, nn::BroadcastLikeOp, nn::StopGradientOp>(op))
     return 0;
   return 1;
 }
@@ -54,7 +54,7 @@ bool splitsOnly(RankedTensorType from, RankedTensorType to) {
 bool Body::canInline(Operation *op) const {
   return isa<ElementwiseOpInterface>(op) ||
          isa<nn::BroadcastLikeOp, nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, nn::PadOp, nn::PickOp, nn::PlaceOp,
-             nn::IsIndexOp, rec::StrictlyLowerOp>(op);
+             nn::IsIndexOp, nn::ToFloatOp, nn::IotaOp, rec::StrictlyLowerOp>(op);
 }
 
 /// True if `op` reads its operands as memory, not element by element.
