@@ -1,7 +1,8 @@
 //===- ExposeStates.cpp - States become arguments and results ---*- C++ -*-===//
 // Implements -rec-expose-states. Functions are rewritten from the callees up:
-// each gets one argument and one result per state of its own scans and
-// convolutions and of its calls, in program order.
+// each gets one argument and one result per state of its own scans,
+// convolutions and attentions and of its calls, in program order. Positions are
+// made once, by the entry from the number of tokens before, and handed on.
 //===----------------------------------------------------------------------===//
 #include "passes/Rec/Passes.h"
 
@@ -34,7 +35,8 @@ class Exposer {
 public:
   explicit Exposer(ModuleOp module) : symbols(module) {}
 
-  LogicalResult run(func::FuncOp entry) {
+  LogicalResult run(func::FuncOp theEntry) {
+    entry = theEntry;
     if (failed(expose(entry)))
       return failure();
     for (auto &[func, states] : exposed)
@@ -54,11 +56,12 @@ private:
       return func.emitOpError("has no body whose states could be carried");
     SmallVector<Operation *> ops;
     func.walk([&](Operation *op) {
-      if (isa<ScanOp, nn::ShortConvOp, func::CallOp>(op))
+      if (isa<ScanOp, nn::ShortConvOp, nn::PositionsOp, nn::AttentionOp, func::CallOp>(op))
         ops.push_back(op);
     });
     SmallVector<State> states;
     llvm::StringMap<unsigned> calls;
+    SmallVector<Operation *> placed; // what wants the positions of the tokens
     for (Operation *op : ops) {
       if (auto scan = dyn_cast<ScanOp>(op)) {
         exposeScan(func, scan, states);
@@ -68,6 +71,17 @@ private:
         exposeConv(func, conv, states);
         continue;
       }
+      if (auto attention = dyn_cast<nn::AttentionOp>(op)) {
+        exposeAttention(func, attention, states);
+        if (!attention.getPositions())
+          placed.push_back(op);
+        continue;
+      }
+      if (auto positions = dyn_cast<nn::PositionsOp>(op)) {
+        if (!positions.getFirst())
+          placed.push_back(op);
+        continue;
+      }
       auto call = cast<func::CallOp>(op);
       auto callee = symbols.lookup<func::FuncOp>(call.getCallee());
       if (!callee)
@@ -75,8 +89,12 @@ private:
       if (failed(expose(callee)))
         return failure();
       unsigned index = calls[call.getCallee()]++;
-      exposeCall(func, call, exposed[callee], (call.getCallee() + "." + Twine(index) + ".").str(), states);
+      call = exposeCall(func, call, exposed[callee], (call.getCallee() + "." + Twine(index) + ".").str(), states);
+      if (takesPositions.contains(callee))
+        placed.push_back(call);
     }
+    if (!placed.empty() && failed(place(func, placed, states)))
+      return failure();
     active.erase(func);
     exposed[func] = std::move(states);
     return success();
@@ -123,10 +141,68 @@ private:
     states.push_back(state);
   }
 
-  void exposeCall(func::FuncOp func, func::CallOp call, ArrayRef<State> inner, const std::string &prefix,
-                  SmallVectorImpl<State> &states) {
-    if (inner.empty())
+  /// The states of attention are the last keys and values.
+  void exposeAttention(func::FuncOp func, nn::AttentionOp attention, SmallVectorImpl<State> &states) {
+    if (attention.getPastKey()) {
+      emitWarning(attention.getLoc()) << "the past of this attention is a value of its own and is not carried";
       return;
+    }
+    if (attention.getWindow() == 1)
+      return;
+    auto carry = [&](MutableOperandRange past, Value next) {
+      State state{"state." + std::to_string(numOwn[func]++), next.getType(), attention.getLoc()};
+      past.assign(addArgument(func, state));
+      addResult(func, state, next);
+      states.push_back(state);
+    };
+    carry(attention.getPastKeyMutable(), attention.getNextKey());
+    carry(attention.getPastValueMutable(), attention.getNextValue());
+  }
+
+  /// Gives positions to what wants them: to the entry from the tokens before,
+  /// which are a state of it, to others from their caller.
+  LogicalResult place(func::FuncOp func, ArrayRef<Operation *> placed, SmallVectorImpl<State> &states) {
+    Builder attributes(func.getContext());
+    Type index = attributes.getI32Type();
+    auto type = RankedTensorType::get({ShapedType::kDynamic, ShapedType::kDynamic}, index);
+    Value positions;
+    if (func == entry) {
+      auto like = llvm::find_if(func.getArguments(), [](BlockArgument arg) {
+        auto tensor = dyn_cast<RankedTensorType>(arg.getType());
+        return tensor && nn::rowRank(tensor) >= 2;
+      });
+      if (like == func.getArguments().end())
+        return func.emitOpError("expects an argument B x T x ... beside which its tokens have positions");
+      State before{"tokens", RankedTensorType::get({ShapedType::kDynamic, 1}, index), func.getLoc()};
+      OpBuilder builder = OpBuilder::atBlockBegin(&func.getBody().front());
+      auto op = nn::PositionsOp::create(builder, func.getLoc(), *like, addArgument(func, before));
+      addResult(func, before, op.getNext());
+      states.push_back(before);
+      positions = op.getResult();
+    } else {
+      auto named = attributes.getDictionaryAttr(
+          attributes.getNamedAttr("nn.name", attributes.getStringAttr("positions")));
+      (void)func.insertArgument(func.getNumArguments(), type, named, func.getLoc()); // a function type takes any
+      positions = func.getArguments().back();
+      takesPositions.insert(func);
+    }
+    for (Operation *op : placed) {
+      if (auto attention = dyn_cast<nn::AttentionOp>(op)) {
+        attention.getPositionsMutable().assign(positions);
+      } else if (auto call = dyn_cast<func::CallOp>(op)) {
+        call.getOperandsMutable().append(positions);
+      } else {
+        op->getResult(0).replaceAllUsesWith(positions);
+        op->erase();
+      }
+    }
+    return success();
+  }
+
+  func::CallOp exposeCall(func::FuncOp func, func::CallOp call, ArrayRef<State> inner, const std::string &prefix,
+                          SmallVectorImpl<State> &states) {
+    if (inner.empty())
+      return call;
     SmallVector<Value> operands(call.getOperands());
     SmallVector<Type> types(call.getResultTypes());
     SmallVector<State> own;
@@ -144,11 +220,12 @@ private:
     for (auto [state, final] : llvm::zip(own, carried.getResults().drop_front(numResults)))
       addResult(func, state, final);
     llvm::append_range(states, own);
+    return carried;
   }
 
   /// Calls from functions that were not reached would have the old type.
   LogicalResult checkCallers(func::FuncOp func) {
-    if (exposed[func].empty())
+    if (exposed[func].empty() && !takesPositions.contains(func))
       return success();
     auto uses = func.getSymbolUses(func->getParentOfType<ModuleOp>());
     for (const auto &use : *uses) {
@@ -163,6 +240,8 @@ private:
   }
 
   SymbolTable symbols;
+  func::FuncOp entry;
+  llvm::DenseSet<Operation *> takesPositions; ///< Functions whose last argument is the positions.
   llvm::MapVector<func::FuncOp, SmallVector<State>> exposed;
   llvm::DenseMap<Operation *, unsigned> numOwn;
   llvm::DenseSet<Operation *> active;

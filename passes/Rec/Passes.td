@@ -47,13 +47,17 @@ def NnDocuments : Pass<"nn-documents", "::mlir::ModuleOp"> {
 }
 
 def RecExposeStates : Pass<"rec-expose-states", "::mlir::ModuleOp"> {
-  let summary = "States of scans and pasts of convolutions become arguments and results";
+  let summary = "States of scans, pasts of convolutions and attentions become arguments and results";
   let description = [{
     For decoding with a carried state: every scan that the entry function
     reaches, and whose states start at zero, takes them from a new argument of
     its function and returns them as new results; so does every `nn.short_conv`
-    with its past, the W-1 inputs before the sequence. Calls are followed, so that a
-    function called 24 times gives the entry function 24 states of each kind.
+    with its past, the W-1 inputs before the sequence, and every `nn.attention`
+    with the W-1 keys and values before. Calls are followed, so that a function
+    called 24 times gives the entry function 24 states of each kind. Where
+    positions matter, the entry carries the number of tokens before as its last
+    state, `tokens`, and hands the positions that follow from it on to `nn.positions`
+    and `nn.attention` in all functions, in an argument behind the states.
     New arguments and results come last, in the order of the program, and carry
     `nn.state = "path"`, a name that is unique in the entry function.
 
@@ -63,7 +67,7 @@ def RecExposeStates : Pass<"rec-expose-states", "::mlir::ModuleOp"> {
     Example: tests/passes/Rec/rec-expose-states.mlir.
   }];
   let options = [Option<"entry", "entry", "std::string", "\"model\"", "The function that carries the states">];
-  let dependentDialects = ["::tidegate::rec::RecDialect"];
+  let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
 }
 
 #endif

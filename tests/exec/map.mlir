@@ -134,3 +134,28 @@ func.func @calls_and_tables(%table: tensor<9x8xf64>, %ids: tensor<?x?xi32>, %w: 
   %r = nn.reshape %b : tensor<?x?x8xf64> -> tensor<?x?x2x4xf64>
   return %r, %g, %table : tensor<?x?x2x4xf64>, tensor<9x8xf64>, tensor<9x8xf64>
 }
+
+// Two tensors side by side: along the last dimension, along another, and a sum that overlaps.
+func.func @beside(%x: tensor<?x?x3x5xf64>, %y: tensor<?x?x3x2xf64>, %z: tensor<?x?x1x5xf64>)
+    -> (tensor<?x?x3x7xf64>, tensor<?x?x4x5xf64>, tensor<?x?x3x6xf64>) {
+  %e = nn.exp %x : tensor<?x?x3x5xf64>
+  %a = nn.pad %e dim 3 from 2 step 1 : tensor<?x?x3x5xf64> -> tensor<?x?x3x7xf64>
+  %b = nn.pad %y dim 3 from 0 step 1 : tensor<?x?x3x2xf64> -> tensor<?x?x3x7xf64>
+  %0 = nn.add %a, %b : tensor<?x?x3x7xf64>, tensor<?x?x3x7xf64>
+  %c = nn.pad %x dim 2 from 0 step 1 : tensor<?x?x3x5xf64> -> tensor<?x?x4x5xf64>
+  %d = nn.pad %z dim 2 from 3 step 1 : tensor<?x?x1x5xf64> -> tensor<?x?x4x5xf64>
+  %1 = nn.add %c, %d : tensor<?x?x4x5xf64>, tensor<?x?x4x5xf64>
+  %f = nn.pad %x dim 3 from 0 step 1 : tensor<?x?x3x5xf64> -> tensor<?x?x3x6xf64>
+  %g = nn.pad %y dim 3 from 4 step 1 : tensor<?x?x3x2xf64> -> tensor<?x?x3x6xf64>
+  %2 = nn.add %f, %g : tensor<?x?x3x6xf64>, tensor<?x?x3x6xf64>
+  return %0, %1, %2 : tensor<?x?x3x7xf64>, tensor<?x?x4x5xf64>, tensor<?x?x3x6xf64>
+}
+
+// The sum over rows of two tensors side by side.
+func.func @beside_summed(%x: tensor<?x?x5xf64>, %y: tensor<?x?x2xf64>) -> tensor<1x1x7xf64> {
+  %a = nn.pad %x dim 2 from 0 step 1 : tensor<?x?x5xf64> -> tensor<?x?x7xf64>
+  %b = nn.pad %y dim 2 from 5 step 1 : tensor<?x?x2xf64> -> tensor<?x?x7xf64>
+  %0 = nn.add %a, %b : tensor<?x?x7xf64>, tensor<?x?x7xf64>
+  %1 = nn.reduce_sum %0 [0, 1] : tensor<?x?x7xf64>
+  return %1 : tensor<1x1x7xf64>
+}

@@ -63,6 +63,7 @@ private:
   // Emission
   Value pointer(Code &code, Value value);
   Value element(Code &code, Value value, const Index &index);
+  llvm::SmallVector<nn::PadOp, 2> concatenated(Value value) const;
   void storeElements(Code &code, Value value, Value to, Target target);
   void reduce(Code &code, Value value, Value to);
   llvm::LogicalResult statement(Code &code, const Statement &s, llvm::ArrayRef<Value> results);

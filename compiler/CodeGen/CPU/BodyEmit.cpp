@@ -159,16 +159,45 @@ static void loopNest(Code &code, ArrayRef<int64_t> shape, SmallVectorImpl<Value>
   });
 }
 
+/// The two sides of a sum of pads that lie beside each other and fill the value:
+/// what a concatenation and the adjoint of two slices are. Else none.
+SmallVector<nn::PadOp, 2> Body::concatenated(Value value) const {
+  auto sum = value.getDefiningOp<nn::AddOp>();
+  if (!sum || stored.contains(value) || stored.contains(sum.getLhs()) || stored.contains(sum.getRhs()))
+    return {};
+  auto first = sum.getLhs().getDefiningOp<nn::PadOp>(), second = sum.getRhs().getDefiningOp<nn::PadOp>();
+  if (!first || !second || first.getDim() != second.getDim() || first.getStride() != 1 || second.getStride() != 1 ||
+      first.getType() != sum.getType() || second.getType() != sum.getType())
+    return {};
+  if (first.getBegin() > second.getBegin())
+    std::swap(first, second);
+  auto size = [](nn::PadOp pad) { return pad.getInput().getType().getDimSize(pad.getDim()); };
+  bool fills = first.getBegin() == 0 && int64_t(second.getBegin()) == size(first) &&
+               size(first) + size(second) == first.getType().getDimSize(first.getDim());
+  return fills ? SmallVector<nn::PadOp, 2>{first, second} : SmallVector<nn::PadOp, 2>{};
+}
+
 void Body::storeElements(Code &code, Value value, Value to, Target target) {
   auto type = tensorOf(value);
-  Index index;
-  loopNest(code, type.getShape(), index, [&] {
-    Value x = element(code, value, index);
+  auto storeAt = [&](Value x, ArrayRef<Value> index) {
     Value address = code.at(to, linearOffset(code, type.getShape(), index), type.getElementType());
     if (target == Target::Accumulate)
       x = code.accumulate(code.load(type.getElementType(), address), x);
     code.store(x, address);
-  });
+  };
+  auto sides = concatenated(value);
+  for (nn::PadOp side : sides) { // loops without a choice in them
+    Index index;
+    loopNest(code, side.getInput().getType().getShape(), index, [&] {
+      Index place(index);
+      place[side.getDim()] = code.add(place[side.getDim()], code.i64(side.getBegin()));
+      storeAt(element(code, side.getInput(), index), place);
+    });
+  }
+  if (!sides.empty())
+    return;
+  Index index;
+  loopNest(code, type.getShape(), index, [&] { storeAt(element(code, value, index), index); });
 }
 
 /// Sums and maxima. Where the last dimension is reduced the value is carried in

@@ -86,3 +86,29 @@ func.func @sum_over_nothing_is_the_operand(%x: tensor<?x8xf32>) -> tensor<?x8xf3
   %1 = nn.reduce_max %0 [] : tensor<?x8xf32>
   return %1 : tensor<?x8xf32>
 }
+
+// Sizes come from the argument, not from what was computed of it.
+// CHECK-LABEL: func.func @positions_use_sizes_alone
+// CHECK-SAME:    %[[X:[^:]*]]: tensor<?x?x8xf32>
+// CHECK-NEXT:    %[[P:.*]], %{{.*}} = nn.positions %[[X]] : tensor<?x?x8xf32>
+// CHECK-NEXT:    return %[[P]]
+func.func @positions_use_sizes_alone(%x: tensor<?x?x8xf32>, %w: tensor<16x8xf32>) -> tensor<?x?xi32> {
+  %0 = nn.exp %x : tensor<?x?x8xf32>
+  %1 = nn.dot %0, %w contract [2] x [1] : tensor<?x?x8xf32>, tensor<16x8xf32>
+  %2 = nn.reshape %1 : tensor<?x?x16xf32> -> tensor<?x?x4x4xf32>
+  %3:4 = nn.attention %2, %2, %2 window 3 : tensor<?x?x4x4xf32>, tensor<?x?x4x4xf32>, tensor<?x?x4x4xf32>
+  %p, %n = nn.positions %3#0 : tensor<?x?x4x4xf32>
+  return %p : tensor<?x?xi32>
+}
+
+// The steps of a scan are no tokens.
+// CHECK-LABEL: func.func @positions_of_steps
+// CHECK:         nn.positions %{{.*}}#2 : tensor<?x?x1x8xf32>
+func.func @positions_of_steps(%x: tensor<?x?x1x8xf32>) -> tensor<?x?xi32> {
+  %o, %f, %s = rec.scan chunk 4 (%x : tensor<?x?x1x8xf32>) kinds [0] out_kinds [0] states 1 save_states {
+  ^bb0(%xt: tensor<4x8xf32>, %S: tensor<8xf32>):
+    rec.yield %xt, %S : tensor<4x8xf32>, tensor<8xf32>
+  } -> tensor<?x?x1x8xf32>, tensor<?x1x8xf32>, tensor<?x?x1x8xf32>
+  %p, %n = nn.positions %s : tensor<?x?x1x8xf32>
+  return %p : tensor<?x?xi32>
+}

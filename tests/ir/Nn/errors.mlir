@@ -337,6 +337,103 @@ func.func @short_conv_weight_grad_c5(%x: tensor<?x?x8xf32>, %dy: tensor<?x?x6xf3
 
 // -----
 
+func.func @positions_c1(%x: tensor<?xf32>) {
+  // expected-error @below {{expects a B x T x ... tensor, but got tensor<?xf32>}}
+  %0, %1 = nn.positions %x : tensor<?xf32>
+  return
+}
+
+// -----
+
+func.func @positions_c2(%x: tensor<?x?x8xf32>, %f: tensor<?x?xi32>) {
+  // expected-error @below {{expects tensor<?x1xi32> for the tokens before, but got tensor<?x?xi32>}}
+  %0, %1 = nn.positions %x from %f : tensor<?x?x8xf32>, tensor<?x?xi32>
+  return
+}
+
+// -----
+
+func.func @to_float_c1(%p: tensor<?x?xi32>) {
+  // expected-error @below {{expects a result with the shape of 'tensor<?x?xi32>', but got 'tensor<?x?x1xf32>'}}
+  %0 = nn.to_float %p : tensor<?x?xi32> -> tensor<?x?x1xf32>
+  return
+}
+
+// -----
+
+func.func @iota_c1() {
+  // expected-error @below {{expects a vector of static size, but got 'tensor<2x4xf32>'}}
+  %0 = nn.iota : tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c1_rank(%x: tensor<?x?x8xf32>) {
+  // expected-error @below {{expects a query, key and value of rank 4, but got tensor<?x?x8xf32>, tensor<?x?x8xf32>, tensor<?x?x8xf32>}}
+  %0:4 = nn.attention %x, %x, %x window 4 : tensor<?x?x8xf32>, tensor<?x?x8xf32>, tensor<?x?x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c1_width(%q: tensor<?x?x2x8xf32>, %k: tensor<?x?x2x6xf32>) {
+  // expected-error @below {{expects a B x T x H x K query, a B x T x G x K key and a B x T x G x V value, but got tensor<?x?x2x8xf32>, tensor<?x?x2x6xf32>, tensor<?x?x2x8xf32>}}
+  %0:4 = nn.attention %q, %k, %q window 4 : tensor<?x?x2x8xf32>, tensor<?x?x2x6xf32>, tensor<?x?x2x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c2(%q: tensor<?x?x4x8xf32>, %k: tensor<?x?x3x8xf32>) {
+  // expected-error @below {{expects a number of key heads that divides the 4 query heads, but got 3}}
+  %0:4 = nn.attention %q, %k, %k window 4 : tensor<?x?x4x8xf32>, tensor<?x?x3x8xf32>, tensor<?x?x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c3(%q: tensor<?x?x4x8xf32>) {
+  // expected-error @below {{expects a window of at least 1 token, but got 0}}
+  %0:4 = nn.attention %q, %q, %q window 0 : tensor<?x?x4x8xf32>, tensor<?x?x4x8xf32>, tensor<?x?x4x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c4(%q: tensor<?x?x4x8xf32>, %k: tensor<?x?x4x8xf64>) {
+  // expected-error @below {{expects operands of one element type, but got tensor<?x?x4x8xf32>, tensor<?x?x4x8xf64>, tensor<?x?x4x8xf64>}}
+  %0:4 = nn.attention %q, %k, %k window 4 : tensor<?x?x4x8xf32>, tensor<?x?x4x8xf64>, tensor<?x?x4x8xf64>
+  return
+}
+
+// -----
+
+func.func @attention_c5(%q: tensor<?x?x4x8xf32>, %p: tensor<?x1xi32>) {
+  // expected-error @below {{expects 'tensor<?x?xi32>' for the positions, but got 'tensor<?x1xi32>'}}
+  %0:4 = nn.attention %q, %q, %q window 4 at (%p : tensor<?x1xi32>) : tensor<?x?x4x8xf32>, tensor<?x?x4x8xf32>, tensor<?x?x4x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c6(%q: tensor<?x?x4x8xf32>, %p: tensor<?x4x4x8xf32>) {
+  // expected-error @below {{expects 'tensor<?x3x4x8xf32>' for the keys of the past, but got 'tensor<?x4x4x8xf32>'}}
+  %0:4 = nn.attention %q, %q, %q window 4 after (%p, %p : tensor<?x4x4x8xf32>, tensor<?x4x4x8xf32>) : tensor<?x?x4x8xf32>, tensor<?x?x4x8xf32>, tensor<?x?x4x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_grad_c7(%q: tensor<?x?x4x8xf32>, %l: tensor<?x?x4xf32>, %m: tensor<?x?x8xf32>) {
+  // expected-error @below {{expects 'tensor<?x?x4xf32>' for lse and its cotangent, but got 'tensor<?x?x8xf32>'}}
+  %0:5 = nn.attention_grad %q, %q, %q, %q, %l, %q window 4 lse (%m : tensor<?x?x8xf32>)
+      : tensor<?x?x4x8xf32>, tensor<?x?x4x8xf32>, tensor<?x?x4x8xf32>, tensor<?x?x4x8xf32>, tensor<?x?x4xf32>, tensor<?x?x4x8xf32>
+  return
+}
+
+// -----
+
 func.func @map_c1(%x: tensor<?x8xf32>) {
   // expected-error @below {{body sees operand 0 as 'tensor<4xf32>', but 'tensor<?x8xf32>' gives 'tensor<8xf32>'}}
   %0 = nn.map rows 1 (%x) operand_rows [true] result_rows [true] {

@@ -121,6 +121,38 @@ func.func @short_convolutions(%x: tensor<?x?x8xf32>, %w: tensor<8x4xf32>, %e: te
   return
 }
 
+// CHECK-LABEL: func.func @attention
+func.func @attention(%q: tensor<?x?x4x8xf32>, %k: tensor<?x?x2x8xf32>, %v: tensor<?x?x2x6xf32>, %p: tensor<?x?xi32>,
+                     %pk: tensor<?x15x2x8xf32>, %pv: tensor<?x15x2x6xf32>) {
+  // CHECK: %[[O:.*]], %[[L:.*]], %{{.*}}, %{{.*}} = nn.attention %{{.*}}, %{{.*}}, %{{.*}} window 16 : tensor<?x?x4x8xf32>, tensor<?x?x2x8xf32>, tensor<?x?x2x6xf32>
+  // GENERIC: "nn.attention"(%{{.*}}, %{{.*}}, %{{.*}}) {{.*}} -> (tensor<?x?x4x6xf32>, tensor<?x?x4xf32>, tensor<?x15x2x8xf32>, tensor<?x15x2x6xf32>)
+  %o, %l, %nk, %nv = nn.attention %q, %k, %v window 16 : tensor<?x?x4x8xf32>, tensor<?x?x2x8xf32>, tensor<?x?x2x6xf32>
+  // CHECK-NEXT: nn.attention %{{.*}}, %{{.*}}, %{{.*}} window 16 at(%{{.*}} : tensor<?x?xi32>) after(%{{.*}}, %{{.*}} : tensor<?x15x2x8xf32>, tensor<?x15x2x6xf32>) :
+  %o1, %l1, %nk1, %nv1 = nn.attention %q, %k, %v window 16 at (%p : tensor<?x?xi32>)
+      after (%pk, %pv : tensor<?x15x2x8xf32>, tensor<?x15x2x6xf32>)
+      : tensor<?x?x4x8xf32>, tensor<?x?x2x8xf32>, tensor<?x?x2x6xf32>
+  // CHECK-NEXT: nn.attention_grad %{{.*}}, %{{.*}}, %{{.*}}, %[[O]], %[[L]], %[[O]] window 16 lse(%[[L]] : tensor<?x?x4xf32>) at(%{{.*}} : tensor<?x?xi32>) after(%{{.*}}, %{{.*}} : tensor<?x15x2x8xf32>, tensor<?x15x2x6xf32>) :
+  // GENERIC: "nn.attention_grad"({{.*}} -> (tensor<?x?x4x8xf32>, tensor<?x?x2x8xf32>, tensor<?x?x2x6xf32>, tensor<?x15x2x8xf32>, tensor<?x15x2x6xf32>)
+  %dq, %dk, %dv, %dpk, %dpv = nn.attention_grad %q, %k, %v, %o, %l, %o window 16 lse (%l : tensor<?x?x4xf32>)
+      at (%p : tensor<?x?xi32>) after (%pk, %pv : tensor<?x15x2x8xf32>, tensor<?x15x2x6xf32>)
+      : tensor<?x?x4x8xf32>, tensor<?x?x2x8xf32>, tensor<?x?x2x6xf32>, tensor<?x?x4x6xf32>, tensor<?x?x4xf32>, tensor<?x?x4x6xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @positions
+func.func @positions(%x: tensor<?x?x8xf32>, %first: tensor<?x1xi32>) {
+  // CHECK: %[[P:.*]], %{{.*}} = nn.positions %{{.*}} : tensor<?x?x8xf32>
+  // GENERIC: "nn.positions"(%{{.*}}) : (tensor<?x?x8xf32>) -> (tensor<?x?xi32>, tensor<?x1xi32>)
+  %p, %n = nn.positions %x : tensor<?x?x8xf32>
+  // CHECK-NEXT: nn.positions %{{.*}} from %{{.*}} : tensor<?x?x8xf32>, tensor<?x1xi32>
+  %q, %m = nn.positions %x from %first : tensor<?x?x8xf32>, tensor<?x1xi32>
+  // CHECK-NEXT: nn.to_float %[[P]] : tensor<?x?xi32> -> tensor<?x?xf32>
+  %0 = nn.to_float %p : tensor<?x?xi32> -> tensor<?x?xf32>
+  // CHECK-NEXT: nn.iota : tensor<8xf32>
+  %1 = nn.iota : tensor<8xf32>
+  return
+}
+
 // CHECK-LABEL: func.func @indices
 func.func @indices(%ids: tensor<?x?xi32>, %table: tensor<100x8xf32>, %x: tensor<?x?x8xf32>, %c: tensor<?x?x1xf32>) {
   // CHECK: nn.lookup %{{.*}}, %{{.*}} : tensor<100x8xf32>, tensor<?x?xi32> -> tensor<?x?x8xf32>

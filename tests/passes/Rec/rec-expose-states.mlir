@@ -110,3 +110,32 @@ func.func @model(%x: tensor<?x?x4xf32>, %w: tensor<4x3xf32>, %past: tensor<?x2x4
   %y, %next = nn.short_conv %1, %w after %past : tensor<?x?x4xf32>, tensor<4x3xf32>, tensor<?x2x4xf32>
   return %y : tensor<?x?x4xf32>
 }
+
+// -----
+
+// Attention carries its keys and values; positions come from the entry, which
+// carries the number of tokens before.
+
+// CHECK-LABEL: func.func private @layer(
+// CHECK-SAME:    %[[X:[^:]*]]: tensor<?x?x2x4xf32>, %[[K:[^:]*]]: tensor<?x7x2x4xf32> {nn.state = "state.0"}, %[[V:[^:]*]]: tensor<?x7x2x4xf32> {nn.state = "state.1"}, %[[P:[^:]*]]: tensor<?x?xi32> {nn.name = "positions"})
+// CHECK:         %[[F:.*]] = nn.to_float %[[P]]
+// CHECK:         %[[O:.*]], %{{.*}}, %[[NK:.*]], %[[NV:.*]] = nn.attention %[[X]], %[[X]], %{{.*}} window 8 at(%[[P]] : tensor<?x?xi32>) after(%[[K]], %[[V]] : {{.*}})
+// CHECK:         return %[[O]], %[[NK]], %[[NV]]
+func.func private @layer(%x: tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32> {
+  %p, %n = nn.positions %x : tensor<?x?x2x4xf32>
+  %f = nn.to_float %p : tensor<?x?xi32> -> tensor<?x?xf32>
+  %r = nn.reshape %f : tensor<?x?xf32> -> tensor<?x?x1x1xf32>
+  %v = nn.mul %x, %r : tensor<?x?x2x4xf32>, tensor<?x?x1x1xf32>
+  %o, %l, %nk, %nv = nn.attention %x, %x, %v window 8 : tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>
+  return %o : tensor<?x?x2x4xf32>
+}
+
+// CHECK-LABEL: func.func @model(
+// CHECK-SAME:    %[[X:[^:]*]]: tensor<?x?x2x4xf32>, %[[K:[^:]*]]: {{[^:]*}} {nn.state = "layer.0.state.0"}, %[[V:[^:]*]]: {{[^:]*}} {nn.state = "layer.0.state.1"}, %[[B:[^:]*]]: tensor<?x1xi32> {nn.state = "tokens"})
+// CHECK:         %[[P:.*]], %[[NB:.*]] = nn.positions %[[X]] from %[[B]]
+// CHECK:         %[[L:.*]]:3 = call @layer(%[[X]], %[[K]], %[[V]], %[[P]])
+// CHECK:         return %[[L]]#0, %[[L]]#1, %[[L]]#2, %[[NB]]
+func.func @model(%x: tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32> {
+  %0 = call @layer(%x) : (tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32>
+  return %0 : tensor<?x?x2x4xf32>
+}

@@ -132,3 +132,5 @@ TEST(CpuCodeTest, ScansAgreeInF64) { compareFile<double>(TIDEGATE_SOURCE_DIR "/t
 TEST(CpuCodeTest, ScansAgreeInF32) { compareFile<float>(TIDEGATE_SOURCE_DIR "/tests/exec/scan.mlir", 2e-5); }
 TEST(CpuCodeTest, ConvolutionsAgreeInF64) { compareFile<double>(TIDEGATE_SOURCE_DIR "/tests/exec/conv.mlir", 1e-14); }
 TEST(CpuCodeTest, ConvolutionsAgreeInF32) { compareFile<float>(TIDEGATE_SOURCE_DIR "/tests/exec/conv.mlir", 1e-6); }
+TEST(CpuCodeTest, AttentionAgreesInF64) { compareFile<double>(TIDEGATE_SOURCE_DIR "/tests/exec/attention.mlir", 1e-12); }
+TEST(CpuCodeTest, AttentionAgreesInF32) { compareFile<float>(TIDEGATE_SOURCE_DIR "/tests/exec/attention.mlir", 5e-6); }

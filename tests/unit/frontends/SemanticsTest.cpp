@@ -289,4 +289,76 @@ TEST(SemanticsTest, LibraryFunctions) {
   EXPECT_EQ(results[4].values, (std::vector<double>{0, 0, 2, 1, 1, 800}));
 }
 
+/// Pairs of channels half a head apart turn by position * theta^(-2i/K), in the
+/// caller's sizes, and inside a `repeat`.
+TEST(SemanticsTest, RotaryTurnsPairsByPosition) {
+  const int B = 2, T = 7, H = 2, K = 6;
+  Tensors in = {{"x", randomTensor({B, T, H, K}, 1)}};
+  auto results = executeText("fn f(x: [T, 2, 6]) {\n"
+                             "  y = x\n"
+                             "  repeat i in 2 { y = rotary(y, theta = 100) }\n"
+                             "  return rotary(x), y\n"
+                             "}\n",
+                             "f", in);
+  ASSERT_EQ(results.size(), 2u);
+  for (auto [result, theta, turns] : {std::tuple(0, 10000.0, 1), {1, 100.0, 2}}) {
+    std::vector<double> want;
+    for (int row = 0; row < B * T * H; ++row)
+      for (int d = 0; d < K; ++d) {
+        int i = d % (K / 2), t = row / H % T;
+        const double *x = in["x"].values.data() + row * K;
+        double angle = turns * t * std::pow(theta, -2.0 * i / K), a = x[i], b = x[i + K / 2];
+        want.push_back(d < K / 2 ? a * std::cos(angle) - b * std::sin(angle) : b * std::cos(angle) + a * std::sin(angle));
+      }
+    EXPECT_LE(distance(results[result].values, want), 1e-13);
+  }
+}
+
+/// Positions of the innermost argument with T; a fn without one uses its caller's.
+TEST(SemanticsTest, PositionsIotaAndConcat) {
+  Tensors in = {{"x", {{2, 3, 2}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, {}}}};
+  auto results = executeText("fn angles(n) { return outer(positions(), iota(n)) }\n"
+                             "fn f(x: [T, 2]) {\n"
+                             "  scan over t { o[t] = x[t] * iota(2) }\n"
+                             "  return concat(x, angles(3)), o\n"
+                             "}\n",
+                             "f", in);
+  ASSERT_EQ(results.size(), 2u);
+  EXPECT_EQ(results[0].values,
+            (std::vector<double>{1, 2, 0, 0, 0, 3, 4, 0, 1, 2, 5,  6,  0, 2, 4,
+                                 7, 8, 0, 0, 0, 9, 10, 0, 1, 2, 11, 12, 0, 2, 4}));
+  EXPECT_EQ(results[1].values, (std::vector<double>{0, 2, 0, 4, 0, 6, 0, 8, 0, 10, 0, 12}));
+}
+
+/// Softmax over the window, with groups of two query heads.
+TEST(SemanticsTest, AttentionLooksBackAWindow) {
+  const int B = 2, T = 9, H = 4, G = 2, K = 3, V = 2, W = 4;
+  Tensors in = {{"q", randomTensor({B, T, H, K}, 1)}, {"k", randomTensor({B, T, G, K}, 2)},
+                {"v", randomTensor({B, T, G, V}, 3)}};
+  auto results =
+      executeText("fn f(q: [T, 4, 3], k: [T, 2, 3], v: [T, 2, 2]) { return attention(q, k, v, 4) }", "f", in);
+  ASSERT_EQ(results.size(), 1u);
+  auto at = [&](const char *name, int b, int t, int h, int i) {
+    const reference::Tensor &x = in[name];
+    return x.values[((b * T + t) * x.shape[2] + h) * x.shape[3] + i];
+  };
+  std::vector<double> want;
+  for (int b = 0; b < B; ++b)
+    for (int t = 0; t < T; ++t)
+      for (int h = 0; h < H; ++h) {
+        double total = 0, sums[V] = {};
+        for (int s = std::max(0, t - W + 1); s <= t; ++s) {
+          double score = 0;
+          for (int i = 0; i < K; ++i)
+            score += at("q", b, t, h, i) * at("k", b, s, h / 2, i);
+          total += std::exp(score);
+          for (int d = 0; d < V; ++d)
+            sums[d] += std::exp(score) * at("v", b, s, h / 2, d);
+        }
+        for (double sum : sums)
+          want.push_back(sum / total);
+      }
+  EXPECT_LE(distance(results[0].values, want), 1e-14);
+}
+
 } // namespace

@@ -248,3 +248,62 @@ TEST(NnGradientTest, ShortConvolutionByItsNextPast) {
   })",
                  2, 6);
 }
+
+// Windows below and above T, one head a group and several, both results.
+static void checkAttention(int window, bool hasPositions, bool hasPast) {
+  SCOPED_TRACE("window " + std::to_string(window));
+  std::string q = "tensor<?x?x4x$Kxf64>", k = "tensor<?x?x2x$Kxf64>", v = "tensor<?x?x2x$Vxf64>",
+              o = "tensor<?x?x4x$Vxf64>", l = "tensor<?x?x4xf64>", edge = "tensor<?x" + std::to_string(window - 1),
+              arguments, use;
+  if (hasPositions)
+    arguments += ", %p: tensor<?x?xi32> {test.ids = 5}", use += " at (%p : tensor<?x?xi32>)";
+  if (hasPast) {
+    std::string pk = edge + "x2x$Kxf64>", pv = edge + "x2x$Vxf64>";
+    arguments += ", %pk: " + pk + ", %pv: " + pv, use += " after (%pk, %pv : " + pk + ", " + pv + ")";
+  }
+  expectGradient("func.func @f(%q: " + q + ", %k: " + k + ", %v: " + v + arguments + ") -> (" + o + ", " + l +
+                     ") {\n  %o, %l, %nk, %nv = nn.attention %q, %k, %v window " + std::to_string(window) + use + " : " +
+                     q + ", " + k + ", " + v + "\n  return %o, %l : " + o + ", " + l + "\n}\n",
+                 /*order=*/1, /*seeds=*/4);
+}
+
+TEST(NnGradientTest, Attention) {
+  for (int window : {1, 3, 20})
+    checkAttention(window, /*hasPositions=*/false, /*hasPast=*/false);
+}
+
+TEST(NnGradientTest, AttentionInDocumentsAndAfterAPast) {
+  checkAttention(3, /*hasPositions=*/true, /*hasPast=*/false);
+  checkAttention(4, /*hasPositions=*/false, /*hasPast=*/true);
+  checkAttention(6, /*hasPositions=*/true, /*hasPast=*/true);
+}
+
+TEST(NnGradientTest, AttentionHasNoSecondDerivative) {
+  std::string x = "tensor<?x?x1x2xf64>";
+  Module m("func.func @f(%q: " + x + ", %k: " + x + ", %v: " + x + ") -> " + x +
+           " {\n  %o, %l, %nk, %nv = nn.attention %q, %k, %v window 2 : " + x + ", " + x + ", " + x +
+           "\n  return %o : " + x + "\n}\n");
+  ASSERT_TRUE(m.module) << m.errors;
+  auto grad = autodiff::buildGradient(m.function("f"));
+  ASSERT_TRUE(succeeded(grad));
+  EXPECT_TRUE(failed(autodiff::buildGradient(grad->backward)));
+  EXPECT_NE(m.errors.find("'nn.attention_grad' op has no adjoint: attention has first derivatives only"),
+            std::string::npos)
+      << m.errors;
+}
+
+// Positions and vectors of indices have no gradient of their own and hand on none.
+TEST(NnGradientTest, PositionsTurnAVector) {
+  expectGradient(R"(func.func @f(%x: tensor<?x?x$Kxf64>) -> tensor<?x?x$Kxf64> {
+    %p, %n = nn.positions %x : tensor<?x?x$Kxf64>
+    %f = nn.to_float %p : tensor<?x?xi32> -> tensor<?x?xf64>
+    %r = nn.reshape %f : tensor<?x?xf64> -> tensor<?x?x1xf64>
+    %i = nn.iota : tensor<$Kxf64>
+    %a = nn.mul %r, %i : tensor<?x?x1xf64>, tensor<$Kxf64>
+    %c = nn.cos %a : tensor<?x?x$Kxf64>
+    %s = nn.sin %x : tensor<?x?x$Kxf64>
+    %y = nn.mul %c, %s : tensor<?x?x$Kxf64>, tensor<?x?x$Kxf64>
+    return %y : tensor<?x?x$Kxf64>
+  })",
+                 2);
+}

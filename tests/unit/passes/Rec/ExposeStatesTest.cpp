@@ -98,3 +98,56 @@ TEST(ExposeStatesTest, ConvolutionContinuesWithItsPast) {
     past = results[1];
   }
 }
+
+/// Compares a model on 12 tokens with itself on parts of them; states go from part to part.
+static void expectContinuesAtEveryLength(const char *text, const std::vector<reference::Tensor> &weights,
+                                         std::vector<reference::Tensor> states) {
+  std::mt19937 random(1);
+  auto x = randomTensor({2, 12, 2, 4}, random);
+  Module whole(text), parts(text);
+  ASSERT_TRUE(whole.module) << whole.errors;
+  auto call = [&](Module &m, const reference::Tensor &tokens, const std::vector<reference::Tensor> &states) {
+    std::vector<reference::Tensor> arguments = {tokens};
+    arguments.insert(arguments.end(), weights.begin(), weights.end());
+    arguments.insert(arguments.end(), states.begin(), states.end());
+    return m.run("model", arguments);
+  };
+  auto want = call(whole, x, {});
+  mlir::PassManager manager(&parts.context);
+  manager.addPass(rec::createRecExposeStates());
+  ASSERT_TRUE(succeeded(manager.run(*parts.module))) << parts.errors;
+  const int64_t cuts[] = {0, 1, 3, 4, 10, 11, 12};
+  for (int i = 0; i < 6; ++i) {
+    auto results = call(parts, tokens(x, cuts[i], cuts[i + 1]), states);
+    ASSERT_EQ(results.size(), 1 + states.size());
+    EXPECT_LE(relativeError(results[0], tokens(want[0], cuts[i], cuts[i + 1])), 1e-14) << "part " << i;
+    states.assign(results.begin() + 1, results.end());
+  }
+  EXPECT_EQ(states.back().ids, std::vector<int32_t>({12, 12}));
+}
+
+// Attention in a layer that is called twice, turned by positions, and one token's
+// attention, which has no past.
+TEST(ExposeStatesTest, AttentionContinuesWithItsPast) {
+  const char *const text = R"(
+    func.func private @layer(%x: tensor<?x?x2x4xf64>, %w: tensor<4xf64>) -> tensor<?x?x2x4xf64> {
+      %p, %n = nn.positions %x : tensor<?x?x2x4xf64>
+      %f = nn.to_float %p : tensor<?x?xi32> -> tensor<?x?xf64>
+      %r = nn.reshape %f : tensor<?x?xf64> -> tensor<?x?x1x1xf64>
+      %a = nn.mul %r, %w : tensor<?x?x1x1xf64>, tensor<4xf64>
+      %c = nn.cos %a : tensor<?x?x1x4xf64>
+      %q = nn.mul %x, %c : tensor<?x?x2x4xf64>, tensor<?x?x1x4xf64>
+      %o, %l, %nk, %nv = nn.attention %q, %q, %x window 5 : tensor<?x?x2x4xf64>, tensor<?x?x2x4xf64>, tensor<?x?x2x4xf64>
+      return %o : tensor<?x?x2x4xf64>
+    }
+    func.func @model(%x: tensor<?x?x2x4xf64>, %w: tensor<4xf64>) -> tensor<?x?x2x4xf64> {
+      %1 = call @layer(%x, %w) : (tensor<?x?x2x4xf64>, tensor<4xf64>) -> tensor<?x?x2x4xf64>
+      %2 = call @layer(%1, %w) : (tensor<?x?x2x4xf64>, tensor<4xf64>) -> tensor<?x?x2x4xf64>
+      %o, %l, %nk, %nv = nn.attention %2, %2, %2 window 1 : tensor<?x?x2x4xf64>, tensor<?x?x2x4xf64>, tensor<?x?x2x4xf64>
+      return %o : tensor<?x?x2x4xf64>
+    })";
+  std::mt19937 random(2);
+  std::vector<reference::Tensor> states(4, reference::Tensor::zeros({2, 4, 2, 4}));
+  states.push_back({{2, 1}, {}, {0, 0}});
+  expectContinuesAtEveryLength(text, {randomTensor({4}, random)}, states);
+}
