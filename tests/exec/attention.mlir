@@ -4,18 +4,25 @@
 func.func @positions(%x: tensor<?x?x3xf64>, %first: tensor<?x1xi32>) -> (tensor<?x?xf64>, tensor<?x?x4xf64>) {
   %p, %n = nn.positions %x : tensor<?x?x3xf64>
   %q, %m = nn.positions %x from %first : tensor<?x?x3xf64>, tensor<?x1xi32>
-  %0 = nn.to_float %p : tensor<?x?xi32> -> tensor<?x?xf64>
-  %1 = nn.to_float %q : tensor<?x?xi32> -> tensor<?x?xf64>
-  %i = nn.iota : tensor<4xf64>
-  %r = nn.reshape %1 : tensor<?x?xf64> -> tensor<?x?x1xf64>
-  %a = nn.mul %r, %i : tensor<?x?x1xf64>, tensor<4xf64>
-  return %0, %a : tensor<?x?xf64>, tensor<?x?x4xf64>
+  %r:2 = nn.map rows 2 (%p, %q) operand_rows [true, true] result_rows [true, true] {
+  ^bb0(%pr: tensor<i32>, %qr: tensor<i32>):
+    %0 = nn.to_float %pr : tensor<i32> -> tensor<f64>
+    %1 = nn.to_float %qr : tensor<i32> -> tensor<f64>
+    %i = nn.iota : tensor<4xf64>
+    %a = nn.mul %1, %i : tensor<f64>, tensor<4xf64>
+    nn.yield %0, %a : tensor<f64>, tensor<4xf64>
+  } : (tensor<?x?xi32>, tensor<?x?xi32>) -> (tensor<?x?xf64>, tensor<?x?x4xf64>)
+  return %r#0, %r#1 : tensor<?x?xf64>, tensor<?x?x4xf64>
 }
 
 func.func @next_position(%x: tensor<?x?x3xf64>, %first: tensor<?x1xi32>) -> tensor<?x1xf64> {
   %q, %m = nn.positions %x from %first : tensor<?x?x3xf64>, tensor<?x1xi32>
-  %0 = nn.to_float %m : tensor<?x1xi32> -> tensor<?x1xf64>
-  return %0 : tensor<?x1xf64>
+  %r = nn.map rows 1 (%m) operand_rows [true] result_rows [true] {
+  ^bb0(%mr: tensor<1xi32>):
+    %0 = nn.to_float %mr : tensor<1xi32> -> tensor<1xf64>
+    nn.yield %0 : tensor<1xf64>
+  } : (tensor<?x1xi32>) -> tensor<?x1xf64>
+  return %r : tensor<?x1xf64>
 }
 
 func.func @long_window(%q: tensor<?x?x3x5xf64>, %k: tensor<?x?x3x5xf64>, %v: tensor<?x?x3x7xf64>)
@@ -52,10 +59,11 @@ func.func @started(%q: tensor<?x?x2x4xf64>, %k: tensor<?x?x1x4xf64>, %v: tensor<
   return %o, %nk, %nv : tensor<?x?x2x4xf64>, tensor<?x29x1x4xf64>, tensor<?x29x1x4xf64>
 }
 
-func.func @gradient(%q: tensor<?x?x4x6xf64>, %k: tensor<?x?x2x6xf64>, %v: tensor<?x?x2x3xf64>, %dy: tensor<?x?x4x3xf64>)
+func.func @gradient(%q: tensor<?x?x4x6xf64>, %k: tensor<?x?x2x6xf64>, %v: tensor<?x?x2x3xf64>, %dy: tensor<?x?x4x3xf64>,
+                    %dl: tensor<?x?x4xf64>)
     -> (tensor<?x?x4x6xf64>, tensor<?x?x2x6xf64>, tensor<?x?x2x3xf64>) {
   %o, %l, %nk, %nv = nn.attention %q, %k, %v window 19 : tensor<?x?x4x6xf64>, tensor<?x?x2x6xf64>, tensor<?x?x2x3xf64>
-  %dq, %dk, %dv, %dpk, %dpv = nn.attention_grad %q, %k, %v, %o, %l, %dy window 19
+  %dq, %dk, %dv, %dpk, %dpv = nn.attention_grad %q, %k, %v, %o, %l, %dy window 19 lse (%dl : tensor<?x?x4xf64>)
       : tensor<?x?x4x6xf64>, tensor<?x?x2x6xf64>, tensor<?x?x2x3xf64>, tensor<?x?x4x3xf64>, tensor<?x?x4xf64>, tensor<?x?x4x3xf64>
   return %dq, %dk, %dv : tensor<?x?x4x6xf64>, tensor<?x?x2x6xf64>, tensor<?x?x2x3xf64>
 }

@@ -135,27 +135,27 @@ func.func @calls_and_tables(%table: tensor<9x8xf64>, %ids: tensor<?x?xi32>, %w: 
   return %r, %g, %table : tensor<?x?x2x4xf64>, tensor<9x8xf64>, tensor<9x8xf64>
 }
 
-// Two tensors side by side: along the last dimension, along another, and a sum that overlaps.
+// Two tensors side by side: along the last dimension, along another, and a sum that overlaps; and the sum over rows
+// of two side by side.
 func.func @beside(%x: tensor<?x?x3x5xf64>, %y: tensor<?x?x3x2xf64>, %z: tensor<?x?x1x5xf64>)
-    -> (tensor<?x?x3x7xf64>, tensor<?x?x4x5xf64>, tensor<?x?x3x6xf64>) {
-  %e = nn.exp %x : tensor<?x?x3x5xf64>
-  %a = nn.pad %e dim 3 from 2 step 1 : tensor<?x?x3x5xf64> -> tensor<?x?x3x7xf64>
-  %b = nn.pad %y dim 3 from 0 step 1 : tensor<?x?x3x2xf64> -> tensor<?x?x3x7xf64>
-  %0 = nn.add %a, %b : tensor<?x?x3x7xf64>, tensor<?x?x3x7xf64>
-  %c = nn.pad %x dim 2 from 0 step 1 : tensor<?x?x3x5xf64> -> tensor<?x?x4x5xf64>
-  %d = nn.pad %z dim 2 from 3 step 1 : tensor<?x?x1x5xf64> -> tensor<?x?x4x5xf64>
-  %1 = nn.add %c, %d : tensor<?x?x4x5xf64>, tensor<?x?x4x5xf64>
-  %f = nn.pad %x dim 3 from 0 step 1 : tensor<?x?x3x5xf64> -> tensor<?x?x3x6xf64>
-  %g = nn.pad %y dim 3 from 4 step 1 : tensor<?x?x3x2xf64> -> tensor<?x?x3x6xf64>
-  %2 = nn.add %f, %g : tensor<?x?x3x6xf64>, tensor<?x?x3x6xf64>
-  return %0, %1, %2 : tensor<?x?x3x7xf64>, tensor<?x?x4x5xf64>, tensor<?x?x3x6xf64>
-}
-
-// The sum over rows of two tensors side by side.
-func.func @beside_summed(%x: tensor<?x?x5xf64>, %y: tensor<?x?x2xf64>) -> tensor<1x1x7xf64> {
-  %a = nn.pad %x dim 2 from 0 step 1 : tensor<?x?x5xf64> -> tensor<?x?x7xf64>
-  %b = nn.pad %y dim 2 from 5 step 1 : tensor<?x?x2xf64> -> tensor<?x?x7xf64>
-  %0 = nn.add %a, %b : tensor<?x?x7xf64>, tensor<?x?x7xf64>
-  %1 = nn.reduce_sum %0 [0, 1] : tensor<?x?x7xf64>
-  return %1 : tensor<1x1x7xf64>
+    -> (tensor<?x?x3x7xf64>, tensor<?x?x4x5xf64>, tensor<?x?x3x6xf64>, tensor<3x7xf64>) {
+  %r:4 = nn.map rows 2 (%x, %y, %z) operand_rows [true, true, true] result_rows [true, true, true, false] {
+  ^bb0(%xr: tensor<3x5xf64>, %yr: tensor<3x2xf64>, %zr: tensor<1x5xf64>):
+    %e = nn.exp %xr : tensor<3x5xf64>
+    %a = nn.pad %e dim 1 from 2 step 1 : tensor<3x5xf64> -> tensor<3x7xf64>
+    %b = nn.pad %yr dim 1 from 0 step 1 : tensor<3x2xf64> -> tensor<3x7xf64>
+    %0 = nn.add %a, %b : tensor<3x7xf64>, tensor<3x7xf64>
+    %c = nn.pad %xr dim 0 from 0 step 1 : tensor<3x5xf64> -> tensor<4x5xf64>
+    %d = nn.pad %zr dim 0 from 3 step 1 : tensor<1x5xf64> -> tensor<4x5xf64>
+    %1 = nn.add %c, %d : tensor<4x5xf64>, tensor<4x5xf64>
+    %f = nn.pad %xr dim 1 from 0 step 1 : tensor<3x5xf64> -> tensor<3x6xf64>
+    %g = nn.pad %yr dim 1 from 4 step 1 : tensor<3x2xf64> -> tensor<3x6xf64>
+    %2 = nn.add %f, %g : tensor<3x6xf64>, tensor<3x6xf64>
+    %h = nn.pad %yr dim 1 from 5 step 1 : tensor<3x2xf64> -> tensor<3x7xf64>
+    %i = nn.pad %xr dim 1 from 0 step 1 : tensor<3x5xf64> -> tensor<3x7xf64>
+    %3 = nn.add %h, %i : tensor<3x7xf64>, tensor<3x7xf64>
+    nn.yield %0, %1, %2, %3 : tensor<3x7xf64>, tensor<4x5xf64>, tensor<3x6xf64>, tensor<3x7xf64>
+  } : (tensor<?x?x3x5xf64>, tensor<?x?x3x2xf64>, tensor<?x?x1x5xf64>)
+      -> (tensor<?x?x3x7xf64>, tensor<?x?x4x5xf64>, tensor<?x?x3x6xf64>, tensor<3x7xf64>)
+  return %r#0, %r#1, %r#2, %r#3 : tensor<?x?x3x7xf64>, tensor<?x?x4x5xf64>, tensor<?x?x3x6xf64>, tensor<3x7xf64>
 }

@@ -105,7 +105,7 @@ func.func @positions_use_sizes_alone(%x: tensor<?x?x8xf32>, %w: tensor<16x8xf32>
 // CHECK-LABEL: func.func @positions_of_steps
 // CHECK:         nn.positions %{{.*}}#2 : tensor<?x?x1x8xf32>
 func.func @positions_of_steps(%x: tensor<?x?x1x8xf32>) -> tensor<?x?xi32> {
-  %o, %f, %s = rec.scan chunk 4 (%x : tensor<?x?x1x8xf32>) kinds [0] out_kinds [0] states 1 save_states {
+  %o, %f, %s = rec.scan save_states chunk 4 (%x : tensor<?x?x1x8xf32>) kinds [0] out_kinds [0] states 1 {
   ^bb0(%xt: tensor<4x8xf32>, %S: tensor<8xf32>):
     rec.yield %xt, %S : tensor<4x8xf32>, tensor<8xf32>
   } -> tensor<?x?x1x8xf32>, tensor<?x1x8xf32>, tensor<?x?x1x8xf32>
