@@ -48,7 +48,7 @@ static FailureOr<Tensor> evaluate(rec::DecayScoresOp op, Operands x) {
   Tensor result = Tensor::zeros({rows, cols});
   for (int64_t j = 0; j < rows; ++j)
     for (int64_t m = 0; m < cols; ++m)
-      for (int64_t d = 0; d < width && op.isBefore(m, j); ++d)
+      for (int64_t d = 0, end = op.isBefore(m, j) ? width : 0; d < end; ++d)
         result.values[j * cols + m] += q.values[j * width + d] * k.values[m * width + d] * decay(j, m, d);
   return result;
 }
@@ -61,7 +61,7 @@ static FailureOr<Tensor> evaluate(rec::DecayMixOp op, Operands x) {
   Tensor result = Tensor::zeros({transposed ? cols : rows, width});
   for (int64_t j = 0; j < rows; ++j)
     for (int64_t m = 0; m < cols; ++m)
-      for (int64_t d = 0; d < width && op.isBefore(m, j); ++d)
+      for (int64_t d = 0, end = op.isBefore(m, j) ? width : 0; d < end; ++d)
         result.values[(transposed ? m : j) * width + d] +=
             p.values[j * cols + m] * input.values[(transposed ? j : m) * width + d] * decay(j, m, d);
   return result;
