@@ -15,6 +15,9 @@
 // into q and w, e^-L into k. What is left of an add at the chunk's end comes
 // from sums that start at the end.
 //
+// Where the gates' expressions bound every G of a chunk, e^G and e^-G go into
+// the rows, and P and M are plain products (DecayScheme.h).
+//
 // Decays that may be below 0 carry a sign, (-1)^count of the negative ones.
 //
 // Where documents begin, P and M are cut to pairs of one document, S is what rows
@@ -27,6 +30,7 @@
 
 #include "passes/Rec/Arithmetic.h"
 #include "passes/Rec/Decay.h"
+#include "passes/Rec/DecayScheme.h"
 #include "passes/Rec/DocumentMasks.h"
 #include "llvm/ADT/MapVector.h"
 
@@ -83,9 +87,10 @@ private:
 
 class ChunkBuilder {
 public:
-  ChunkBuilder(OpBuilder &outside, ScanOp token, const EventProgram &program, Lifter &lifter, int64_t chunk)
-      : outside(outside), token(token), program(program), lifter(lifter), chunk(chunk), inside(outside.getContext()),
-        a(inside, token.getLoc()) {
+  ChunkBuilder(OpBuilder &outside, ScanOp token, const EventProgram &program, Lifter &lifter, int64_t chunk,
+               bool remarks)
+      : outside(outside), token(token), program(program), lifter(lifter), chunk(chunk), remarks(remarks),
+        inside(outside.getContext()), a(inside, token.getLoc()) {
     element = Arithmetic::elementType(token.getBodyStates().front());
     body = new Block();
     region.push_back(body);
@@ -155,9 +160,12 @@ private:
       tiles.reader = tileOfInner(add.reader);
       adds.push_back(tiles);
     }
+    SmallVector<ScaleGate> scales;
     for (const auto &scale : program.scales) {
       Value decay = lifter.lift(scale.decay);
       LogDecay log = logOfDecay(outside, decay);
+      bool isPerChannel = cast<RankedTensorType>(scale.decay.getType()).getNumElements() > 1;
+      scales.push_back({decay, log.log, isPerChannel});
       Value tile = tileOf(lifter.toTokens(scale.decay, log.log));
       tile = nn::MaximumOp::create(inside, tile.getLoc(), tile, leastLog());
       Value coarse = rounded(tile);
@@ -167,6 +175,10 @@ private:
       if (log.negative)
         signs.add(a, scale.place, tileOf(lifter.toTokens(scale.decay, log.negative)));
     }
+    DecayScheme scheme = chooseDecayScheme(scales, chunk, element.isF64());
+    isFactored = scheme.kind == DecayScheme::Factored;
+    if (remarks)
+      remarkDecayScheme(scales, scheme, chunk, element.isF64());
     if (program.reset.flag)
       documents.emplace(a, tileOfInner(program.reset.flag));
   }
@@ -244,8 +256,14 @@ private:
 
   Value scores(Value rows, Value rowGate, ArrayRef<int64_t> rowPlaces) {
     auto sizeOf = [](Value v) { return cast<RankedTensorType>(v.getType()).getDimSize(0); };
-    auto type = RankedTensorType::get({sizeOf(rows), sizeOf(cols())}, element);
-    Value scores = DecayScoresOp::create(inside, a.loc, type, rows, cols(), rowGate, rowGate ? colGate() : Value(),
+    auto type = RankedTensorType::get({sizeOf(rows), sizeOf(this->cols())}, element);
+    Value cols = this->cols(), columnGate = rowGate ? colGate() : Value();
+    if (rowGate && isFactored) {
+      rows = a.times(expOf(rowGate), rows);
+      cols = a.times(expOf(a.negated(columnGate)), cols);
+      rowGate = columnGate = Value();
+    }
+    Value scores = DecayScoresOp::create(inside, a.loc, type, rows, cols, rowGate, columnGate,
                                          inside.getDenseI64ArrayAttr(rowPlaces),
                                          inside.getDenseI64ArrayAttr(addPlaces()));
     return documents ? documents->kept(documents->same(rowPlaces.size(), adds.size()), scores) : scores;
@@ -355,6 +373,7 @@ private:
   const EventProgram &program;
   Lifter &lifter;
   int64_t chunk;
+  bool remarks;
   OpBuilder inside;
   Arithmetic a;
   Type element;
@@ -365,12 +384,13 @@ private:
   SmallVector<Tiles> adds;
   Running gates, coarseGates, fineGates, signs;
   Value colKeys, colGates;
+  bool isFactored = false; ///< Decays go into both sides of plain products.
   std::optional<DocumentMasks> documents; ///< Where the program resets.
   Value first;                            ///< The value it resets to, K x V; null for zero.
 };
 } // namespace
 
 ChunkResults rec::buildChunkScan(OpBuilder &builder, ScanOp token, const EventProgram &program, Lifter &lifter,
-                                 int64_t chunk) {
-  return ChunkBuilder(builder, token, program, lifter, chunk).run();
+                                 int64_t chunk, bool remarks) {
+  return ChunkBuilder(builder, token, program, lifter, chunk, remarks).run();
 }

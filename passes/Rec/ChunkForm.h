@@ -14,8 +14,9 @@ struct ChunkResults {
 
 /// Builds at `builder`'s position the scan over chunks of `chunk` tokens that
 /// computes `program`, the events of `token`. Operands come from `lifter`.
-/// The program has at least one event.
+/// The program has at least one event. `remarks`: says how its decays are
+/// evaluated, at each.
 ChunkResults buildChunkScan(mlir::OpBuilder &builder, ScanOp token, const EventProgram &program, Lifter &lifter,
-                            int64_t chunk);
+                            int64_t chunk, bool remarks);
 
 } // namespace tidegate::rec

@@ -61,10 +61,11 @@ static void replaceStateless(ScanOp scan) {
 }
 
 /// Replaces a token scan by the chunk scan of its events and the rest around it.
-static void replace(ScanOp scan, ScanOp analysed, const EventProgram &program, int64_t chunk) {
+static void replace(ScanOp scan, ScanOp analysed, const EventProgram &program, int64_t chunk,
+                    bool remarks) {
   OpBuilder builder(scan);
   Lifter lifter(scan, builder);
-  ChunkResults results = buildChunkScan(builder, scan, program, lifter, chunk);
+  ChunkResults results = buildChunkScan(builder, scan, program, lifter, chunk, remarks);
   for (const auto &read : program.readResults) {
     Arithmetic a(builder, read.result.getLoc());
     Value sum = read.constant ? lifter.toTokens(read.constant) : Value();
@@ -79,7 +80,7 @@ static void replace(ScanOp scan, ScanOp analysed, const EventProgram &program, i
   scan.erase();
 }
 
-static LogicalResult convert(ScanOp scan, int64_t chunk) {
+static LogicalResult convert(ScanOp scan, int64_t chunk, bool remarks) {
   if (scan.getNumStates() == 0 && scan.getChunk() == 1) {
     if (llvm::all_of(scan.getBody().front().without_terminator(),
                      [&](Operation &op) { return canLift(op, scan); }))
@@ -100,7 +101,7 @@ static LogicalResult convert(ScanOp scan, int64_t chunk) {
   if (failed(program))
     return report(scan, why);
   if (!program->scales.empty() || !program->adds.empty() || !program->reads.empty())
-    replace(scan, *copy, *program, chunk);
+    replace(scan, *copy, *program, chunk, remarks);
   return success();
 }
 
@@ -116,7 +117,7 @@ struct RecToChunkPass : rec::impl::RecToChunkBase<RecToChunkPass> {
     SmallVector<ScanOp> scans;
     getOperation().walk([&](ScanOp scan) { scans.push_back(scan); });
     for (ScanOp scan : scans)
-      if (failed(convert(scan, chunk)))
+      if (failed(convert(scan, chunk, remarks)))
         signalPassFailure();
   }
 };
