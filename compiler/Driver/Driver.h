@@ -46,6 +46,7 @@ struct CompileOptions {
   /// inputs for the backward and are run again in it: less memory, more work.
   int64_t recomputedLayers = 0;
   static constexpr int64_t kAllLayers = std::numeric_limits<int64_t>::max();
+  bool remarks = false; ///< Say on stderr how each decay of a chunked recurrence is evaluated.
 };
 
 /// One thing that is wrong in a program.

@@ -43,8 +43,14 @@ Compilation::Compilation(const CompileOptions &options) : options(options) {
   context.appendDialectRegistry(registry);
   context.loadAllAvailableDialects();
   context.getDiagEngine().registerHandler([this](Diagnostic &diagnostic) {
-    if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
-      return failure(); // printed
+    if (diagnostic.getSeverity() != DiagnosticSeverity::Error) { // MLIR would print errors only
+      bool isWarning = diagnostic.getSeverity() == DiagnosticSeverity::Warning;
+      std::string text;
+      render(text, messageOf(diagnostic), isWarning ? "warning" : "remark");
+      if (said.insert(text).second) // Layers are often alike.
+        llvm::errs() << text;
+      return success();
+    }
     errors.push_back(messageOf(diagnostic));
     render(errorText, errors.back(), "error");
     return success();
@@ -80,6 +86,7 @@ void Compilation::lowerRecurrences(ModuleOp module) {
   pm.addPass(createCSEPass());
   if (options.form == ScanForm::Chunk) {
     rec::RecToChunkOptions chunk;
+    chunk.remarks = options.remarks;
     if (options.chunk > 0)
       chunk.chunk = options.chunk;
     pm.addPass(rec::createRecToChunk(chunk));

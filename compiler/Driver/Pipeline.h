@@ -7,6 +7,8 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 
+#include <set>
+
 namespace tidegate {
 
 /// The errors of the front end as an exception.
@@ -67,6 +69,7 @@ struct Compilation {
 private:
   std::vector<CompileMessage> errors;
   std::string errorText;
+  std::set<std::string> said; ///< Warnings and remarks, each once.
 };
 
 } // namespace tidegate

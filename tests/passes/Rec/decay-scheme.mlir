@@ -48,8 +48,8 @@ func.func @not_bounded(%x: tensor<?x?x2x4xf32>, %k: tensor<?x?x2x4xf32>) -> tens
 
 // -----
 
-// A clamp of the decay itself bounds its logarithm: log 0.5 = -0.6931 is safe
-// in f32 by itself, and no more beside a second decay per token.
+// A clamp of the decay itself bounds its logarithm. 64 times log 0.5 = -0.6931
+// would do in f32, but the second decay of a token may grow by e^64.
 
 // CHECK-LABEL: func.func @two_clamped(
 // CHECK:           rec.decay_scores %{{.*}}, %{{.*}} gates

@@ -24,6 +24,7 @@ ExitCode tool::runEmit(std::span<const std::string> args) {
   addProgramOptions(line);
   line.option<std::string>("stage", "STAGE", names);
   line.option<std::string>("save-temps", "DIR", "write every stage to DIR/PROGRAM.STAGE");
+  line.flag("remarks", "say on stderr how each decay of a chunked recurrence is evaluated, and why");
   addCompileOptions(line);
   if (!line.parse(args))
     return kDone;
@@ -33,7 +34,8 @@ ExitCode tool::runEmit(std::span<const std::string> args) {
   if (std::find(valid.begin(), valid.end(), stage) == valid.end())
     CommandLine::refuse("option '--stage'", stage, valid);
   const ProgramSource source = programOf(line);
-  const CompileOptions options = compileOptionsOf(line);
+  CompileOptions options = compileOptionsOf(line);
+  options.remarks = line.has("remarks");
 
   if (line.has("stage"))
     std::cout << emitStage(source, stage, options);

@@ -48,6 +48,7 @@ VerifyReport verifyForms(const CommandLine &line, const ProgramSource &source, c
     CompileOptions one = options;
     one.precision = precision;
     one.form = form;
+    one.remarks = precision == Precision::F32; // Once.
     return compileModel(source, one);
   };
   auto token64 = compile(Precision::F64, ScanForm::Token), chunk64 = compile(Precision::F64, ScanForm::Chunk),

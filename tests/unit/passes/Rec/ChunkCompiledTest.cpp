@@ -37,10 +37,8 @@ static std::vector<reference::Tensor> runCompiled(runtime::Executor &function, c
 }
 
 template <typename Real>
-static void check(const std::vector<Event> &events, const Sizes &sizes, const std::vector<double> &gates,
-                  std::mt19937 &random, double valueBound, double gradientBound, const std::string &what,
-                  const Restarts &restarts = {}) {
-  Case c = makeCase(events, sizes, random, gatesFrom(gates, random), restarts);
+static void check(Case c, const Sizes &sizes, std::mt19937 &random, double valueBound, double gradientBound,
+                  const std::string &what) {
   if (sizeof(Real) == 4)
     for (size_t at = 0; (at = c.text.find("f64", at)) != std::string::npos;)
       c.text.replace(at, 3, "f32");
@@ -83,6 +81,14 @@ static void check(const std::vector<Event> &events, const Sizes &sizes, const st
         << what << ", gradient of argument " << i;
 }
 
+template <typename Real>
+static void check(const std::vector<Event> &events, const Sizes &sizes, const std::vector<double> &gates,
+                  std::mt19937 &random, double valueBound, double gradientBound, const std::string &what,
+                  const Restarts &restarts = {}) {
+  check<Real>(makeCase(events, sizes, random, gatesFrom(gates, random), restarts), sizes, random, valueBound,
+              gradientBound, what);
+}
+
 // Compilation takes most of the time, so the events of several recurrences
 // stand in one body: adds with and without a read of the state, now and stale,
 // both kinds of decay, a read between two adds.
@@ -109,6 +115,37 @@ TEST(ChunkCompiledTest, Documents) {
   const Sizes sizes{2, 150, 2, 8, 24};
   check<double>(kDelta, sizes, kHardGates, random, 1e-11, 1e-9, "from zero", restartsAfter({40, 1, 23}, sizes, false));
   check<float>(kMixed, sizes, kHardGates, random, 3e-6, 2e-5, "from a value", restartsAfter({7, 64}, sizes, true));
+}
+
+// A decay e^(-bound sigmoid(x)) per channel whose sum over a chunk of 32 may reach the
+// limit of a type goes into both sides of a plain product; the gates are at both
+// ends of their range, and between.
+template <typename Real>
+static void checkAtBound(double limit, const std::vector<std::vector<double>> &kinds, double valueBound,
+                         double gradientBound) {
+  std::mt19937 random(29);
+  const Sizes sizes{1, 150, 2, 8, 24};
+  for (const std::vector<double> &gates : kinds) {
+    Case c = makeCase(kDelta, sizes, random, gatesFrom(gates, random));
+    const std::string from = "nn.exp %t0 : tensor<8xf64>";
+    size_t at = c.text.find(from);
+    ASSERT_NE(at, std::string::npos) << c.text;
+    size_t line = c.text.rfind('\n', at) + 1;
+    c.text.replace(at, from.size(), "nn.exp %gate : tensor<8xf64>");
+    c.text.insert(line, "    %squashed = nn.sigmoid %t0 : tensor<8xf64>\n    %bound = nn.constant " +
+                            std::to_string(-limit / 32) +
+                            " : tensor<f64>\n    %gate = nn.mul %bound, %squashed : tensor<f64>, tensor<8xf64>\n");
+    Module chunked(c.text);
+    toChunk(chunked, 32);
+    if (sizeof(Real) == 8)
+      chunked.module->walk([](rec::DecayScoresOp scores) { EXPECT_FALSE(scores.getRowGate()); });
+    check<Real>(c, sizes, random, valueBound, gradientBound, "gate of x = " + std::to_string(gates[0]));
+  }
+}
+
+TEST(ChunkCompiledTest, FactoredAtTheBound) {
+  checkAtBound<float>(59.9, {{60}, {60, -60, 0.5, 2}}, 3e-6, 2e-5);
+  checkAtBound<double>(499.9, {{60}}, 1e-11, 1e-9);
 }
 
 // Hard gates among mild ones lose no digits in f32 either.
