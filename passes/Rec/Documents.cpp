@@ -106,7 +106,7 @@ bool Packer::looksAlongTime(func::FuncOp func) {
     auto call = dyn_cast<func::CallOp>(op);
     auto callee = call ? symbols.lookup<func::FuncOp>(call.getCallee()) : func::FuncOp();
     auto scan = dyn_cast<ScanOp>(op);
-    bool does = isa<nn::ShortConvOp>(op) || (scan && resets(scan)) || (callee && looksAlongTime(callee));
+    bool does = isa<nn::ShortConvOp, nn::PositionsOp, nn::AttentionOp>(op) || (scan && resets(scan)) || (callee && looksAlongTime(callee));
     return does ? WalkResult::interrupt() : WalkResult::advance();
   });
   return looks[func] = found.wasInterrupted();
@@ -144,6 +144,10 @@ LogicalResult Packer::pack(func::FuncOp func, bool isEntry) {
   for (Operation *op : ops) {
     if (auto conv = dyn_cast<nn::ShortConvOp>(op); conv && !conv.getPositions())
       conv.getPositionsMutable().assign(in.positions);
+    else if (auto attention = dyn_cast<nn::AttentionOp>(op); attention && !attention.getPositions())
+      attention.getPositionsMutable().assign(in.positions);
+    else if (auto own = dyn_cast<nn::PositionsOp>(op); own && own.getNext().use_empty())
+      own.getResult().replaceAllUsesWith(in.positions);
     else if (auto scan = dyn_cast<ScanOp>(op); scan && resets(scan) && failed(packScan(scan, in)))
       return failure();
     else if (auto call = dyn_cast<func::CallOp>(op); call && failed(packCall(call, in)))

@@ -36,7 +36,8 @@ def NnDocuments : Pass<"nn-documents", "::mlir::ModuleOp"> {
 
     - the states of token scans start anew (`rec.reset`) at position 0, from the
       value that the scan starts with;
-    - short convolutions see no row of another document.
+    - short convolutions and attention see no row of another document;
+    - `nn.positions` is the argument.
 
     A row may begin in the middle of a document; then it goes on from the states
     and pasts that the entry is given. Scans over chunks ignore documents. Runs

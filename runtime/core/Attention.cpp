@@ -2,6 +2,8 @@
 // A task is one block of queries of one head; it walks the keys that its block
 // sees in tiles, past and sequence each by itself, with a running maximum. The
 // backward has one task per group of heads and sums in the order of its loops.
+// A tile that all its queries see whole is a product; in any other a query
+// touches only what it sees, so that inf and NaN elsewhere stay there.
 //===----------------------------------------------------------------------===//
 #include "runtime/core/Attention.h"
 
@@ -65,6 +67,16 @@ public:
     }
   }
 
+  /// True if tokens t0 to t1 - 1 all see the `count` rows from s on.
+  bool isSeenWhole(int64_t t0, int64_t t1, int64_t s, int64_t count) const {
+    if (t0 + 1 < s + count)
+      return false;
+    for (int64_t t = t0; t < t1; ++t)
+      if (first(t) > s)
+        return false;
+    return true;
+  }
+
   /// The columns of the tile at row `s` that token t sees.
   std::pair<int64_t, int64_t> columns(int64_t t, int64_t s, int64_t count) const {
     return {std::clamp<int64_t>(first(t) - s, 0, count), std::clamp<int64_t>(t + 1 - s, 0, count)};
@@ -73,6 +85,13 @@ public:
 private:
   int64_t row(int64_t s) const { return (s < 0 ? b * (n.W - 1) + s + n.W - 1 : b * n.T + s) * n.G + g; }
 };
+
+template <typename Real>
+void addScaled(int64_t count, Real factor, const Real *x, Real *sum) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i)
+    sum[i] += factor * x[i];
+}
 
 int64_t blocksOf(const AttentionSizes &n) { return (n.T + kQueries - 1) / kQueries; }
 
@@ -84,29 +103,30 @@ void attendBlock(const Head<Real> &head, int64_t t0, int64_t t1, Real *out, Real
   std::vector<Real> scores(kQueries * kKeys), sums(kQueries * n.V, Real(0));
   std::vector<Real> most(kQueries, -std::numeric_limits<Real>::infinity()), total(kQueries, Real(0));
   head.forEachTile(t0, t1, [&](int64_t s, int64_t count) {
+    const bool isWhole = head.isSeenWhole(t0, t1, s, count);
+    const Real *values = head.values(s);
     gemm(false, true, rows, count, n.K, Real(1), head.in.query + head.query(t0), head.queryStride(), head.keys(s),
          head.keyStride(), Real(0), scores.data(), kKeys);
     for (int64_t i = 0; i < rows; ++i) {
       Real *row = scores.data() + i * kKeys;
       auto [begin, end] = head.columns(t0 + i, s, count);
-      if (begin >= end) {
-        std::fill_n(row, count, Real(0));
+      if (begin >= end)
         continue;
-      }
       const Real before = most[i];
       most[i] = std::max(before, *std::max_element(row + begin, row + end));
       const Real kept = std::exp(before - most[i]);
-      std::fill(row, row + begin, Real(0));
-      std::fill(row + end, row + count, Real(0));
       Real sum = 0;
       for (int64_t j = begin; j < end; ++j)
         sum += row[j] = std::exp(row[j] - most[i]);
       total[i] = total[i] * kept + sum;
       for (int64_t d = 0; d < n.V; ++d)
         sums[i * n.V + d] *= kept;
+      for (int64_t j = begin; j < end && !isWhole; ++j)
+        addScaled(n.V, row[j], values + j * head.valueStride(), sums.data() + i * n.V);
     }
-    gemm(false, false, rows, n.V, count, Real(1), scores.data(), kKeys, head.values(s), head.valueStride(), Real(1),
-         sums.data(), n.V);
+    if (isWhole)
+      gemm(false, false, rows, n.V, count, Real(1), scores.data(), kKeys, values, head.valueStride(), Real(1),
+           sums.data(), n.V);
   });
   for (int64_t i = 0; i < rows; ++i) {
     Real *to = out + head.result(t0 + i);
@@ -134,7 +154,15 @@ void attendBlockBack(const Head<Real> &head, int64_t t0, int64_t t1, const Atten
     std::fill_n(to.query + head.query(t0 + i), n.K, Real(0));
   }
   head.forEachTile(t0, t1, [&](int64_t s, int64_t count) {
-    gemm(false, true, rows, count, n.K, Real(1), queries, head.queryStride(), head.keys(s), head.keyStride(), Real(0),
+    const bool isWhole = head.isSeenWhole(t0, t1, s, count);
+    const Real *keys = head.keys(s);
+    Real *queryGrad = to.query + head.query(t0), *keyGrad = s < 0 ? to.pastKey : to.key,
+         *valueGrad = s < 0 ? to.pastValue : to.value;
+    if (keyGrad)
+      keyGrad += head.key(s);
+    if (valueGrad)
+      valueGrad += head.value(s);
+    gemm(false, true, rows, count, n.K, Real(1), queries, head.queryStride(), keys, head.keyStride(), Real(0),
          weights.data(), kKeys);
     gemm(false, true, rows, count, n.V, Real(1), outGrad, head.resultStride(), head.values(s), head.valueStride(),
          Real(0), slopes.data(), kKeys);
@@ -142,20 +170,28 @@ void attendBlockBack(const Head<Real> &head, int64_t t0, int64_t t1, const Atten
       Real *p = weights.data() + i * kKeys, *ds = slopes.data() + i * kKeys;
       const Real lse = given.lse[head.lse(t0 + i)];
       auto [begin, end] = head.columns(t0 + i, s, count);
-      for (int64_t j = 0; j < count; ++j) {
-        const bool isSeen = j >= begin && j < end;
-        p[j] = isSeen ? std::exp(p[j] - lse) : Real(0);
-        ds[j] = isSeen ? p[j] * (ds[j] - base[i]) : Real(0);
+      for (int64_t j = begin; j < end; ++j) {
+        p[j] = std::exp(p[j] - lse);
+        ds[j] = p[j] * (ds[j] - base[i]);
+      }
+      for (int64_t j = begin; j < end && !isWhole; ++j) {
+        addScaled(n.K, ds[j], keys + j * head.keyStride(), queryGrad + i * head.queryStride());
+        if (keyGrad)
+          addScaled(n.K, ds[j], queries + i * head.queryStride(), keyGrad + j * head.keyStride());
+        if (valueGrad)
+          addScaled(n.V, p[j], outGrad + i * head.resultStride(), valueGrad + j * head.valueStride());
       }
     }
-    gemm(false, false, rows, n.K, count, Real(1), slopes.data(), kKeys, head.keys(s), head.keyStride(), Real(1),
-         to.query + head.query(t0), head.queryStride());
-    if (Real *keyGrad = s < 0 ? to.pastKey : to.key)
-      gemm(true, false, count, n.K, rows, Real(1), slopes.data(), kKeys, queries, head.queryStride(), Real(1),
-           keyGrad + head.key(s), head.keyStride());
-    if (Real *valueGrad = s < 0 ? to.pastValue : to.value)
+    if (!isWhole)
+      return;
+    gemm(false, false, rows, n.K, count, Real(1), slopes.data(), kKeys, keys, head.keyStride(), Real(1), queryGrad,
+         head.queryStride());
+    if (keyGrad)
+      gemm(true, false, count, n.K, rows, Real(1), slopes.data(), kKeys, queries, head.queryStride(), Real(1), keyGrad,
+           head.keyStride());
+    if (valueGrad)
       gemm(true, false, count, n.V, rows, Real(1), weights.data(), kKeys, outGrad, head.resultStride(), Real(1),
-           valueGrad + head.value(s), head.valueStride());
+           valueGrad, head.valueStride());
   });
 }
 } // namespace

@@ -78,3 +78,16 @@ func.func @untouched(%x: tensor<?x?x1x4xf32>) -> (tensor<?x?x1x4xf32>, tensor<?x
   } -> tensor<?x?x1x4xf32>
   return %o, %e : tensor<?x?x1x4xf32>, tensor<?x?x1x4xf32>
 }
+
+// Attention stops where documents begin, and positions count from there.
+// CHECK-LABEL: func.func @attends
+// CHECK-SAME:    (%[[X:.*]]: tensor<?x?x1x4xf32>, %[[POS:.*]]: tensor<?x?xi32> {nn.name = "positions"})
+func.func @attends(%x: tensor<?x?x1x4xf32>) -> (tensor<?x?x1x4xf32>, tensor<?x?xf32>) {
+  // CHECK: %[[F:.*]] = nn.to_float %[[POS]]
+  %p, %n = nn.positions %x : tensor<?x?x1x4xf32>
+  %f = nn.to_float %p : tensor<?x?xi32> -> tensor<?x?xf32>
+  // CHECK: %[[O:.*]], %{{.*}}, %{{.*}}, %{{.*}} = nn.attention %[[X]], %[[X]], %[[X]] window 8 at(%[[POS]] : tensor<?x?xi32>)
+  %o, %l, %nk, %nv = nn.attention %x, %x, %x window 8 : tensor<?x?x1x4xf32>, tensor<?x?x1x4xf32>, tensor<?x?x1x4xf32>
+  // CHECK: return %[[O]], %[[F]]
+  return %o, %f : tensor<?x?x1x4xf32>, tensor<?x?xf32>
+}

@@ -59,6 +59,33 @@ TEST(AttentionTest, LargeScoresStayFinite) {
   EXPECT_GT(largest, 1000); // lse
 }
 
+// Documents of 40 tokens; in the second all is NaN. The first and the third do not notice, nor do tokens
+// before one that is NaN.
+TEST(AttentionTest, WhatATokenDoesNotSeeStaysOut) {
+  const AttentionSizes n{1, 120, 1, 1, 8, 8, 100};
+  auto run = [&](int64_t from, int64_t to) {
+    auto q = draw("q", n.T * n.K), k = draw("k", n.T * n.K), v = draw("v", n.T * n.V), dy = draw("dy", n.T * n.V);
+    for (auto *part : {&q, &k, &v, &dy})
+      std::fill(part->begin() + from * 8, part->begin() + to * 8, std::nanf(""));
+    std::vector<int32_t> positions(n.T);
+    for (int64_t t = 0; t < n.T; ++t)
+      positions[t] = int32_t(t % 40);
+    std::vector<float> y(dy.size()), lse(n.T), dq(q.size()), dk(k.size()), dv(v.size());
+    AttentionInputs<float> in{q.data(), k.data(), v.data(), positions.data()};
+    attention(n, in, y.data(), lse.data());
+    attentionGrad<float>(n, in, {y.data(), lse.data(), dy.data()}, {dq.data(), dk.data(), dv.data()});
+    return std::vector{y, dq, dk, dv};
+  };
+  auto clean = run(0, 0), spoilt = run(40, 80), late = run(100, 120);
+  for (size_t i = 0; i < clean.size(); ++i)
+    for (int64_t t = 0; t < n.T; ++t)
+      for (int64_t d = t * 8; d < t * 8 + 8; ++d) {
+        EXPECT_EQ(t < 40 || t >= 80 ? clean[i][d] : 0, t < 40 || t >= 80 ? spoilt[i][d] : 0) << i << ", token " << t;
+        if (t < 100 && i == 0)
+          EXPECT_EQ(clean[i][d], late[i][d]) << "token " << t;
+      }
+}
+
 TEST(AttentionTest, WorkIsThatOfTheWindow) {
   Attention a;
   a.batch.batch = 1;
