@@ -167,15 +167,16 @@ private:
     auto type = RankedTensorType::get({ShapedType::kDynamic, ShapedType::kDynamic}, index);
     Value positions;
     if (func == entry) {
-      auto like = llvm::find_if(func.getArguments(), [](BlockArgument arg) {
-        auto tensor = dyn_cast<RankedTensorType>(arg.getType());
-        return tensor && nn::rowRank(tensor) >= 2;
-      });
-      if (like == func.getArguments().end())
+      Value like;
+      for (Value argument : func.getArguments())
+        if (auto tensor = dyn_cast<RankedTensorType>(argument.getType()); !like && tensor && nn::rowRank(tensor) >= 2)
+          like = argument;
+      if (!like)
         return func.emitOpError("expects an argument B x T x ... beside which its tokens have positions");
       State before{"tokens", RankedTensorType::get({ShapedType::kDynamic, 1}, index), func.getLoc()};
       OpBuilder builder = OpBuilder::atBlockBegin(&func.getBody().front());
-      auto op = nn::PositionsOp::create(builder, func.getLoc(), *like, addArgument(func, before));
+      Value first = addArgument(func, before);
+      auto op = nn::PositionsOp::create(builder, func.getLoc(), like, first);
       addResult(func, before, op.getNext());
       states.push_back(before);
       positions = op.getResult();

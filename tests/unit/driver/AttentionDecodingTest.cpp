@@ -15,9 +15,10 @@ ProgramSource tinyTransformer() {
 }
 } // namespace
 
-// A window of 7 tokens: prefixes below, at and above it.
-TEST(AttentionDecodingTest, DecodingContinuesFromEveryPrefix) {
-  auto model = initialised(tinyTransformer(), {});
+/// Feeds a prefix of every length, then token by token.
+static void expectDecodes(const ProgramSource &source) {
+  SCOPED_TRACE(source.path);
+  auto model = initialised(source, {});
   const int64_t B = 2, T = 18, vocab = 24;
   RandomTokens tokens(B, T, vocab);
   runtime::HostTensor full = model->logits(tokens.ids, B, T);
@@ -36,6 +37,16 @@ TEST(AttentionDecodingTest, DecodingContinuesFromEveryPrefix) {
               << "prefix " << prefix << ", token " << fed - 1;
     }
   }
+}
+
+// A window of 7 tokens: prefixes below, at and above it.
+TEST(AttentionDecodingTest, DecodingContinuesFromEveryPrefix) { expectDecodes(tinyTransformer()); }
+
+// Positions beside recurrences, in a model without attention.
+TEST(AttentionDecodingTest, PositionsGoOnBesideRecurrences) {
+  expectDecodes({TIDEGATE_SOURCE_DIR "/examples/retnet/retnet.tg",
+                 {{"D", "16"}, {"L", "1"}, {"H", "2"}, {"vocab", "24"}},
+                 {}});
 }
 
 // Angles are products of two floats: a channel's angle is exact to a few units of
