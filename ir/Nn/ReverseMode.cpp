@@ -26,6 +26,9 @@ LogicalResult nn::reverse(OpBuilder &builder, ArrayRef<Operation *> ops, Cotange
     auto differentiable = dyn_cast<DifferentiableOpInterface>(op);
     if (isa<AttentionGradOp>(op))
       return op->emitOpError("has no adjoint: attention has first derivatives only, not derivatives of its gradient");
+    if (auto attention = dyn_cast<AttentionOp>(op);
+        attention && (cotangents.lookup(attention.getNextKey()) || cotangents.lookup(attention.getNextValue())))
+      return op->emitOpError("has no adjoint by the keys and values that it hands on to the next tokens");
     if (!differentiable)
       return op->emitOpError("has no adjoint");
     SmallVector<Value> operands(op->getNumOperands());

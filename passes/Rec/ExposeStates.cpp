@@ -78,7 +78,7 @@ private:
         continue;
       }
       if (auto positions = dyn_cast<nn::PositionsOp>(op)) {
-        if (!positions.getFirst())
+        if (!positions.getFirst() && positions.getNext().use_empty())
           placed.push_back(op);
         continue;
       }

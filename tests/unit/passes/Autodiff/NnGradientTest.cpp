@@ -292,6 +292,15 @@ TEST(NnGradientTest, AttentionHasNoSecondDerivative) {
       << m.errors;
 }
 
+TEST(NnGradientTest, WhatAttentionHandsOnHasNoGradient) {
+  std::string x = "tensor<?x?x1x2xf64>";
+  Module m("func.func @f(%q: " + x + ") -> tensor<?x1x1x2xf64> {\n  %o, %l, %nk, %nv = nn.attention %q, %q, %q window 2 : " +
+           x + ", " + x + ", " + x + "\n  return %nk : tensor<?x1x1x2xf64>\n}\n");
+  ASSERT_TRUE(m.module) << m.errors;
+  EXPECT_TRUE(failed(autodiff::buildGradient(m.function("f"))));
+  EXPECT_NE(m.errors.find("has no adjoint by the keys and values that it hands on"), std::string::npos) << m.errors;
+}
+
 // Positions and vectors of indices have no gradient of their own and hand on none.
 TEST(NnGradientTest, PositionsTurnAVector) {
   expectGradient(R"(func.func @f(%x: tensor<?x?x$Kxf64>) -> tensor<?x?x$Kxf64> {
