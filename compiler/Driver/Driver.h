@@ -78,6 +78,10 @@ private:
 /// The weights of the program's model, in a fixed order.
 std::vector<train::ParameterSpec> modelParameters(const ProgramSource &source);
 
+/// The program's params by name with their values, as `ProgramSource::params`
+/// takes them: defaults where nothing is set.
+ParamList programParams(const ProgramSource &source);
+
 /// The main file and every file it imports (not the standard library), so that
 /// `ProgramSource::files` can replay the program elsewhere.
 std::vector<SourceFile> sourceFiles(const ProgramSource &source);

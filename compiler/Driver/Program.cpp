@@ -56,6 +56,14 @@ std::vector<train::ParameterSpec> tidegate::modelParameters(const ProgramSource 
   return LoadedProgram(source).parameters();
 }
 
+ParamList tidegate::programParams(const ProgramSource &source) {
+  ParamList params;
+  LoadedProgram program(source);
+  for (const dsl::ParamInfo &param : program.params())
+    params.emplace_back(param.name, param.value);
+  return params;
+}
+
 std::vector<SourceFile> tidegate::sourceFiles(const ProgramSource &source) {
   std::vector<SourceFile> files;
   LoadedProgram program(source);

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <sys/file.h>
+#include <thread>
 #include <unistd.h>
 
 using namespace tidegate::train;
@@ -36,21 +37,6 @@ std::optional<int64_t> stepOfName(const std::string &name) {
   if (error != std::errc() || end != digits.data() + digits.size())
     return std::nullopt;
   return step;
-}
-
-/// Names step-N in a directory by rising N.
-std::vector<std::string> checkpointNames(const std::string &root) {
-  std::vector<std::pair<int64_t, std::string>> found;
-  for (const auto &entry : fs::directory_iterator(root)) {
-    std::string name = entry.path().filename().string();
-    if (auto step = stepOfName(name); step && entry.is_directory())
-      found.emplace_back(*step, name);
-  }
-  std::sort(found.begin(), found.end());
-  std::vector<std::string> names;
-  for (auto &[step, name] : found)
-    names.push_back(std::move(name));
-  return names;
 }
 
 FileDigest writeFile(const std::string &path, const Produce &produce) {
@@ -117,11 +103,28 @@ void expectNames(const SafetensorsFile &file, const std::vector<ParameterSpec> &
 
 } // namespace
 
+std::vector<std::string> tidegate::train::checkpointNames(const std::string &directory) {
+  std::vector<std::pair<int64_t, std::string>> found;
+  for (const auto &entry : fs::directory_iterator(directory)) {
+    std::string name = entry.path().filename().string();
+    if (auto step = stepOfName(name); step && entry.is_directory())
+      found.emplace_back(*step, name);
+  }
+  std::sort(found.begin(), found.end());
+  std::vector<std::string> names;
+  for (auto &[step, name] : found)
+    names.push_back(std::move(name));
+  return names;
+}
+
 ordered_json tidegate::train::toJson(const RunState &state) {
   return {{"format", 1},
           {"step", state.step},
           {"skipped", state.skipped},
+          {"skipped_in_a_row", state.skippedInARow},
+          {"tokens", state.tokens},
           {"seed", state.seed},
+          {"data", state.data},
           {"settings", state.settings},
           {"program",
            {{"path", state.program.path},
@@ -137,6 +140,9 @@ RunState tidegate::train::runStateFromJson(const std::string &text, const std::s
     RunState state;
     state.step = json.at("step");
     state.skipped = json.at("skipped");
+    state.skippedInARow = json.value("skipped_in_a_row", int64_t(0)); // These three came later.
+    state.tokens = json.value("tokens", int64_t(0));
+    state.data = json.value("data", ordered_json());
     state.seed = json.at("seed");
     state.settings = json.at("settings");
     state.program = {json.at("program").at("path"), json.at("program").at("params").get<TextPairs>(),
@@ -197,7 +203,14 @@ CheckpointDirectory::CheckpointDirectory(const std::string &path, int64_t keep)
   lock = open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (lock < 0)
     throwErrno("open the directory", root);
-  if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
+  // Someone who only looks whether a run is going on holds the lock for a moment.
+  bool locked = false;
+  for (int tries = 0; tries < 10 && !locked; ++tries) {
+    if (tries > 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    locked = flock(lock, LOCK_EX | LOCK_NB) == 0;
+  }
+  if (!locked) {
     close(lock);
     throw RuntimeError(RuntimeError::Kind::Io, "another run is writing to '" + root + "'");
   }
@@ -210,8 +223,6 @@ CheckpointDirectory::~CheckpointDirectory() {
   close(lock);
 }
 
-std::vector<std::string> CheckpointDirectory::names() const { return checkpointNames(root); }
-
 void CheckpointDirectory::removeLeftovers() const {
   std::error_code ignored;
   for (const auto &entry : fs::directory_iterator(root))
@@ -220,8 +231,19 @@ void CheckpointDirectory::removeLeftovers() const {
       fs::remove_all(entry.path(), ignored);
 }
 
-std::string CheckpointDirectory::save(Model &model, const RunState &state) {
-  const std::string name = kPrefix + std::to_string(state.step), target = root + "/" + name,
+CheckpointContents tidegate::train::contentsOf(Model &model, const RunState &state) {
+  CheckpointContents contents{{}, {}, state};
+  const auto &parameters = model.parameters();
+  for (size_t i = 0; i < parameters.size(); ++i)
+    contents.weights.push_back(tensorOf(parameters[i].name, parameters[i], model.parameter(i)));
+  for (int k = 0; k < 2; ++k)
+    for (size_t i = 0; i < parameters.size(); ++i)
+      contents.moments.push_back(tensorOf(kMomentPrefix[k] + parameters[i].name, parameters[i], model.moment(k, i)));
+  return contents;
+}
+
+std::string CheckpointDirectory::save(const CheckpointContents &contents) {
+  const std::string name = kPrefix + std::to_string(contents.state.step), target = root + "/" + name,
                     temporary = root + "/." + name;
   if (fs::exists(target)) {
     try {
@@ -234,14 +256,6 @@ std::string CheckpointDirectory::save(Model &model, const RunState &state) {
       fs::rename(target, aside);
     }
   }
-  const auto &parameters = model.parameters();
-  std::vector<NamedTensor> weights, moments;
-  for (size_t i = 0; i < parameters.size(); ++i)
-    weights.push_back(tensorOf(parameters[i].name, parameters[i], model.parameter(i)));
-  for (int k = 0; k < 2; ++k)
-    for (size_t i = 0; i < parameters.size(); ++i)
-      moments.push_back(tensorOf(kMomentPrefix[k] + parameters[i].name, parameters[i], model.moment(k, i)));
-
   try {
     fs::create_directory(temporary);
     ordered_json list;
@@ -249,9 +263,9 @@ std::string CheckpointDirectory::save(Model &model, const RunState &state) {
       FileDigest digest = writeFile(temporary + "/" + file, produce);
       list["files"][file] = {{"bytes", digest.bytes}, {"crc32", digest.crc}};
     };
-    add(kWeights, [&](FileWriter &out) { writeSafetensors(out, weights, {{"format", "pt"}}); });
-    add(kOptimizer, [&](FileWriter &out) { writeSafetensors(out, moments); });
-    add(kRun, [&](FileWriter &out) { out.write(toJson(state).dump(2) + "\n"); });
+    add(kWeights, [&](FileWriter &out) { writeSafetensors(out, contents.weights, {{"format", "pt"}}); });
+    add(kOptimizer, [&](FileWriter &out) { writeSafetensors(out, contents.moments); });
+    add(kRun, [&](FileWriter &out) { out.write(toJson(contents.state).dump(2) + "\n"); });
     writeFile(temporary + "/" + kComplete, [&](FileWriter &out) { out.write(list.dump(2) + "\n"); });
     syncDirectory(temporary);
     fs::rename(temporary, target);

@@ -3,7 +3,8 @@
 //
 //   model.safetensors      weights under their state-dict keys
 //   optimizer.safetensors  exp_avg.KEY and exp_avg_sq.KEY
-//   run.json               step, seed, settings, the program's text and params
+//   run.json               step, seed, position in the data, settings, the
+//                          program's text and params
 //   complete.json          size and CRC-32 of the three; written last
 //
 // A checkpoint is written into a hidden directory, synced and renamed, so one
@@ -11,6 +12,7 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include "runtime/core/Safetensors.h"
 #include "runtime/train/Model.h"
 
 #include <cstdint>
@@ -34,9 +36,12 @@ struct ProgramRecord {
 struct RunState {
   int64_t step = 0;    ///< Steps done.
   int64_t skipped = 0; ///< Of them, without an update because of a non-finite gradient.
+  int64_t skippedInARow = 0; ///< Those at the end.
+  int64_t tokens = 0;        ///< Trained on so far.
   uint64_t seed = 0;
   ProgramRecord program;
   nlohmann::ordered_json settings; ///< As the trainer was told; see TrainSettings.
+  nlohmann::ordered_json data;     ///< Position of the batch source after `step`; null if it has none.
 };
 
 nlohmann::ordered_json toJson(const RunState &state);
@@ -58,10 +63,21 @@ struct FoundCheckpoint {
 /// NotFound when `path` does not exist; no checkpoint in it is an empty result.
 FoundCheckpoint findCheckpoint(const std::string &path);
 
+/// Names step-N in a directory by rising N, valid or not.
+std::vector<std::string> checkpointNames(const std::string &directory);
+
 /// Replace a model's weights (and moments) by a checkpoint's.
 /// InvalidArgument when tensors are missing, left over or of another shape.
 void loadWeights(const std::string &weightsFile, Model &model);
 void loadCheckpoint(const std::string &path, Model &model);
+
+/// All that one checkpoint holds; the tensors' bytes are someone else's.
+struct CheckpointContents {
+  std::vector<runtime::NamedTensor> weights, moments;
+  RunState state;
+};
+/// Of a model as it is now: views of its memory.
+CheckpointContents contentsOf(Model &model, const RunState &state);
 
 /// A directory that one run writes checkpoints into.
 class CheckpointDirectory {
@@ -74,11 +90,12 @@ public:
 
   const std::string &path() const { return root; }
   /// Names of the checkpoints in it, valid or not, oldest first.
-  std::vector<std::string> names() const;
+  std::vector<std::string> names() const { return checkpointNames(root); }
   /// Saves and returns the new checkpoint's path; then drops the oldest ones.
   /// One of the same step that is whole is kept as it is, a broken one is
   /// renamed. On failure everything saved before is untouched.
-  std::string save(Model &model, const RunState &state);
+  std::string save(const CheckpointContents &contents);
+  std::string save(Model &model, const RunState &state) { return save(contentsOf(model, state)); }
 
 private:
   void removeLeftovers() const;

@@ -26,7 +26,10 @@ std::string tidegate::train::progressText(const ProgressReport &r) {
   std::string text = format("step %lld/%lld  loss %.4f  lr %.2e  norm %.3g  ", (long long)r.step, (long long)r.steps,
                             r.loss, r.lr, r.gradNorm);
   text += r.tokensPerSecond >= 1e4 ? format("%.1fk", r.tokensPerSecond / 1e3) : format("%.0f", r.tokensPerSecond);
-  text += " tokens/s  ETA " + durationText(r.secondsLeft);
+  text += " tokens/s  ";
+  if (std::isfinite(r.mfu))
+    text += format("MFU %.1f %%  ", 100 * r.mfu);
+  text += "ETA " + durationText(r.secondsLeft);
   if (r.skipped)
     text += format("  (%lld skipped)", (long long)r.skipped);
   return text;

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <limits>
 #include <string>
 
 namespace tidegate::train {
@@ -19,9 +20,10 @@ struct ProgressReport {
   double tokensPerSecond = 0;
   double secondsLeft = 0;
   int64_t skipped = 0;
+  double mfu = std::numeric_limits<double>::quiet_NaN(); ///< In [0, 1]; NaN: not shown.
 };
 
-/// "step 120/1000  loss 1.8342  lr 3.00e-04  norm 0.91  18.4k tokens/s  ETA 1:05".
+/// "step 120/1000  loss 1.8342  lr 3.00e-04  norm 0.91  18.4k tokens/s  MFU 41.2 %  ETA 1:05".
 std::string progressText(const ProgressReport &report);
 /// "1:05", "2:03:04".
 std::string durationText(double seconds);

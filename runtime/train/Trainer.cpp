@@ -15,11 +15,10 @@ using tidegate::runtime::RuntimeError;
 
 namespace {
 
-constexpr int64_t kMaxSkippedInARow = 100;
+using Clock = std::chrono::steady_clock;
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-double secondsSince(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
+double secondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 std::string lossText(const TextLoss &loss) {
   char text[96];
@@ -28,18 +27,141 @@ std::string lossText(const TextLoss &loss) {
   return text;
 }
 
-/// Sums of losses and times, for progress lines and the final rate.
-struct Meter {
-  double lossSum = 0, seconds = 0;
-  int64_t losses = 0, steps = 0;
-
-  void add(double loss, double duration) {
-    if (std::isfinite(loss))
-      lossSum += loss, ++losses;
-    seconds += duration, ++steps;
+/// Seconds a step takes, recent steps counting more: each step's weight is
+/// 0.95 of the next one's.
+class StepTime {
+public:
+  void add(double seconds) {
+    constexpr double kKeep = 0.95;
+    sum = kKeep * sum + seconds;
+    weight = kKeep * weight + 1;
   }
-  double meanLoss() const { return losses ? lossSum / double(losses) : std::numeric_limits<double>::quiet_NaN(); }
-  double perStep() const { return steps ? seconds / double(steps) : 0; }
+  double seconds() const { return sum / weight; }
+
+private:
+  double sum = 0, weight = 0;
+};
+
+/// One run from its first to its last step.
+class Run {
+public:
+  Run(Model &model, const TextData &data, const TrainSettings &settings, RunState &state, RunSurroundings &run)
+      : model(model), data(data), settings(settings), state(state), run(run), saver(run.directory),
+        ids(settings.tokensPerStep()), labels(settings.tokensPerStep()) {
+    const int64_t tokens = settings.batch * settings.seq;
+    for (int64_t i = 0; i < settings.accumulate; ++i)
+      microBatches.push_back({std::span(ids).subspan(i * tokens, tokens),
+                              std::span(labels).subspan(i * tokens, tokens), settings.batch, settings.seq});
+    summary.trainLoss = kNan;
+  }
+
+  TrainSummary whole() {
+    while (state.step < steps && !(summary.interrupted = run.stop())) {
+      step();
+      if (settings.evalEvery && state.step % settings.evalEvery == 0 && state.step < steps)
+        evaluate(settings.evalBytes);
+      if (settings.saveEvery && state.step % settings.saveEvery == 0 && state.step < steps)
+        save();
+      report(saver.poll());
+    }
+    save();
+    report(saver.finish());
+    if (!summary.interrupted)
+      summary.heldOut = evaluate(std::string_view::npos);
+    summary.step = state.step;
+    summary.skipped = state.skipped;
+    if (summary.seconds > 0)
+      summary.tokensPerSecond = double(settings.tokensPerStep() * stepsDone) / summary.seconds;
+    return summary;
+  }
+
+private:
+  void step() {
+    const auto start = Clock::now();
+    const int64_t step = ++state.step;
+    data.batch(state.seed, step, settings.batch * settings.accumulate, settings.seq, ids, labels);
+    const double waited = secondsSince(start);
+    const StepConfig config{settings.schedule.rate(step), settings.beta1,  settings.beta2,         settings.eps,
+                            settings.weightDecay,         settings.maxNorm, step - state.skipped};
+    const StepResult result = model.trainStep(microBatches, config);
+    state.tokens += settings.tokensPerStep();
+    state.skipped += result.skipped;
+    state.skippedInARow = result.skipped ? state.skippedInARow + 1 : 0;
+    account(result, config.lr, secondsSince(start), waited);
+    if (settings.maxSkipped && state.skippedInARow >= settings.maxSkipped)
+      throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                         "the gradient was not finite for " + std::to_string(state.skippedInARow) +
+                             " steps in a row, the last of them step " + std::to_string(step) +
+                             "; try a lower learning rate");
+  }
+
+  /// Everything that is said about a step.
+  void account(const StepResult &result, double lr, double seconds, double waited) {
+    summary.trainLoss = result.loss;
+    summary.seconds += seconds;
+    summary.dataSeconds += waited;
+    ++stepsDone;
+    time.add(seconds);
+    if (std::isfinite(result.loss))
+      lossSum += result.loss, ++losses;
+    const bool line = state.step == 1 || state.step == steps || state.step % settings.logEvery == 0;
+    const double perStep = time.seconds(), left = double(steps - state.step) * perStep;
+    auto utilisation = [&](double flops) {
+      return flops > 0 && run.work.peakFlops > 0 ? flops / perStep / run.work.peakFlops : kNan;
+    };
+    const ProcessMemory memory = line ? processMemory() : lastMemory; // Reading it is a system call or two.
+    lastMemory = memory;
+    const double tokensPerSecond = double(settings.tokensPerStep()) / perStep;
+    run.log.step({state.step, result.loss, lr, result.gradNorm, state.tokens, tokensPerSecond, seconds, waited,
+                  utilisation(run.work.flopsPerStep), utilisation(run.work.referenceFlopsPerStep), memory.now,
+                  memory.peak, state.skipped, left},
+                 line);
+    run.progress.report({state.step, steps, losses ? lossSum / double(losses) : kNan, lr, result.gradNorm,
+                         tokensPerSecond, left, state.skipped, utilisation(run.work.flopsPerStep)},
+                        line);
+    if (line)
+      lossSum = 0, losses = 0;
+  }
+
+  std::optional<TextLoss> evaluate(size_t bytes) {
+    const std::string_view text = data.heldOut().substr(0, bytes);
+    if (text.size() < 2)
+      return std::nullopt;
+    const TextLoss loss = evaluateText(model, text, settings.batch, settings.seq);
+    run.progress.note("step " + std::to_string(state.step) + "  " + lossText(loss));
+    run.log.evaluation(state.step, loss);
+    return loss;
+  }
+
+  void save() {
+    const auto start = Clock::now();
+    run.log.sync();
+    report(saver.finish());
+    saver.save(model, state);
+    summary.saveSeconds += secondsSince(start);
+  }
+
+  void report(const std::optional<std::string> &saved) {
+    if (!saved)
+      return;
+    summary.checkpoint = *saved;
+    run.progress.note("saved " + *saved);
+  }
+
+  Model &model;
+  const TextData &data;
+  const TrainSettings &settings;
+  RunState &state;
+  RunSurroundings &run;
+  CheckpointWriter saver;
+  const int64_t steps = settings.schedule.steps;
+  std::vector<int32_t> ids, labels;
+  std::vector<TokenBatch> microBatches;
+  TrainSummary summary;
+  StepTime time;
+  ProcessMemory lastMemory;
+  double lossSum = 0; ///< Since the last plain line.
+  int64_t losses = 0, stepsDone = 0;
 };
 
 } // namespace
@@ -47,6 +169,7 @@ struct Meter {
 nlohmann::ordered_json TrainSettings::toJson() const {
   static const char *const kShapes[] = {"linear", "sqrt", "cosine"};
   nlohmann::ordered_json json = {{"batch", batch},
+                                 {"accumulate", accumulate},
                                  {"seq", seq},
                                  {"steps", schedule.steps},
                                  {"lr", schedule.peak},
@@ -65,61 +188,8 @@ nlohmann::ordered_json TrainSettings::toJson() const {
 }
 
 TrainSummary tidegate::train::train(Model &model, const TextData &data, const TrainSettings &settings, RunState &state,
-                                    CheckpointDirectory &directory, Progress &progress,
-                                    const std::function<bool()> &stop) {
+                                    RunSurroundings &run) {
   settings.schedule.validate();
   data.checkWindow(settings.seq);
-  const int64_t steps = settings.schedule.steps, tokens = settings.batch * settings.seq;
-  std::vector<int32_t> ids(tokens), labels(tokens);
-  TrainSummary summary;
-  summary.trainLoss = std::numeric_limits<double>::quiet_NaN();
-  Meter sinceLine, whole;
-  int64_t skippedInARow = 0;
-
-  auto save = [&] {
-    summary.checkpoint = directory.save(model, state);
-    progress.note("saved " + summary.checkpoint);
-  };
-  while (state.step < steps && !(summary.interrupted = stop())) {
-    const auto start = std::chrono::steady_clock::now();
-    const int64_t step = ++state.step;
-    data.batch(state.seed, step, settings.batch, settings.seq, ids, labels);
-    StepConfig config{settings.schedule.rate(step), settings.beta1,  settings.beta2,         settings.eps,
-                      settings.weightDecay,         settings.maxNorm, step - state.skipped};
-    StepResult result = model.trainStep({ids, labels, settings.batch, settings.seq}, config);
-    summary.trainLoss = result.loss;
-    state.skipped += result.skipped;
-    skippedInARow = result.skipped ? skippedInARow + 1 : 0;
-    if (skippedInARow == kMaxSkippedInARow)
-      throw RuntimeError(RuntimeError::Kind::InvalidArgument,
-                         "the gradient was not finite for " + std::to_string(kMaxSkippedInARow) +
-                             " steps in a row, the last of them step " + std::to_string(step) +
-                             "; try a lower learning rate");
-    const double duration = secondsSince(start);
-    sinceLine.add(result.loss, duration);
-    whole.add(result.loss, duration);
-
-    const bool line = step == 1 || step == steps || step % settings.logEvery == 0;
-    progress.report({step, steps, sinceLine.meanLoss(), config.lr, result.gradNorm,
-                     double(tokens) / sinceLine.perStep(), double(steps - step) * whole.perStep(), state.skipped},
-                    line);
-    if (line)
-      sinceLine = {};
-    if (settings.evalEvery && step % settings.evalEvery == 0 && step < steps && data.heldOut().size() > 1)
-      progress.note("step " + std::to_string(step) + "  " +
-                    lossText(evaluateText(model, data.heldOut().substr(0, settings.evalBytes), settings.batch,
-                                          settings.seq)));
-    if (settings.saveEvery && step % settings.saveEvery == 0 && step < steps)
-      save();
-  }
-  summary.step = state.step;
-  summary.skipped = state.skipped;
-  summary.seconds = whole.seconds;
-  summary.tokensPerSecond = whole.seconds > 0 ? double(tokens * whole.steps) / whole.seconds : 0;
-  save();
-  if (!summary.interrupted && data.heldOut().size() > 1) {
-    summary.heldOut = evaluateText(model, data.heldOut(), settings.batch, settings.seq);
-    progress.note(lossText(*summary.heldOut));
-  }
-  return summary;
+  return Run(model, data, settings, state, run).whole();
 }

@@ -33,8 +33,8 @@ std::string shortest(double value) {
 
 } // namespace
 
-CommandLine::CommandLine(std::string command, std::string operand, std::string summary)
-    : command(std::move(command)), operandName(std::move(operand)), summary(std::move(summary)),
+CommandLine::CommandLine(std::string command, std::string operand, std::string summary, Operands count)
+    : command(std::move(command)), operandName(std::move(operand)), summary(std::move(summary)), operandCount(count),
       options("Options", kHelpWidth, kHelpWidth / 2) {
   flag("help", "print this and exit");
 }
@@ -83,9 +83,9 @@ void CommandLine::printHelp() const {
 bool CommandLine::parse(std::span<const std::string> args) {
   const char *const kOperand = "operand";
   po::options_description everything;
-  everything.add(options).add_options()(kOperand, po::value<std::string>());
+  everything.add(options).add_options()(kOperand, po::value<std::vector<std::string>>());
   po::positional_options_description positional;
-  positional.add(kOperand, 1);
+  positional.add(kOperand, operandCount == Operands::One ? 1 : -1);
   const int style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing &
                     ~po::command_line_style::allow_short;
   try {
@@ -110,7 +110,7 @@ bool CommandLine::parse(std::span<const std::string> args) {
     collected = get<std::vector<std::string>>(name, {});
   if (!has(kOperand))
     throw UsageError("expected " + operandName + " (see tidegate " + command + " --help)");
-  operandValue = values[kOperand].as<std::string>();
+  operandValues = values[kOperand].as<std::vector<std::string>>();
   if (has("config"))
     readConfigFile(get<std::string>("config", ""));
   return true;

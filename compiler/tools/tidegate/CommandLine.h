@@ -26,10 +26,12 @@ public:
   using std::runtime_error::runtime_error;
 };
 
+enum class Operands { One, Several };
+
 class CommandLine {
 public:
-  /// `operand` names the one positional argument in help and messages.
-  CommandLine(std::string command, std::string operand, std::string summary);
+  /// `operand` names the positional argument in help and messages.
+  CommandLine(std::string command, std::string operand, std::string summary, Operands count = Operands::One);
 
   /// A flag, or an option with a value; `help` states default and unit.
   void flag(const std::string &name, const std::string &help);
@@ -45,7 +47,8 @@ public:
   /// False when --help was asked for and printed. Errors: UsageError; RuntimeError for the config file.
   bool parse(std::span<const std::string> args);
 
-  const std::string &operand() const { return operandValue; }
+  const std::string &operand() const { return operandValues.front(); }
+  const std::vector<std::string> &operands() const { return operandValues; }
   bool has(const std::string &name) const { return values.count(name) != 0; }
   template <typename T>
   T get(const std::string &name, T otherwise) const {
@@ -84,7 +87,9 @@ private:
   std::vector<std::string> optionNames() const;
   void printHelp() const;
 
-  std::string command, operandName, summary, operandValue;
+  std::string command, operandName, summary;
+  Operands operandCount;
+  std::vector<std::string> operandValues;
   boost::program_options::options_description options;
   boost::program_options::variables_map values;
   std::vector<std::pair<std::string, std::vector<std::string>>> lists;

@@ -18,6 +18,9 @@ ExitCode runPlan(std::span<const std::string> args);
 ExitCode runBench(std::span<const std::string> args);
 ExitCode runImport(std::span<const std::string> args);
 ExitCode runExport(std::span<const std::string> args);
+ExitCode runPlot(std::span<const std::string> args);
+ExitCode runRuns(std::span<const std::string> args);
+ExitCode runSweep(std::span<const std::string> args);
 
 struct Command {
   std::string_view name, summary; ///< The summary is one line for `tidegate help`.
@@ -36,6 +39,9 @@ inline constexpr Command kCommands[] = {
     {"import", "Make a run of a checkpoint of the reference library", runImport},
     {"export", "Write a checkpoint as the reference library reads it", runExport},
     {"bench", "Time a training step, kernel by kernel", runBench},
+    {"plot", "Draw loss curves of training runs", runPlot},
+    {"runs", "List training runs and how they stand", runRuns},
+    {"sweep", "Train every cell of a table of programs and params", runSweep},
 };
 
 /// The whole tool: picks the command, runs it, and turns every exception into

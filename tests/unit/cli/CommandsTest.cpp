@@ -85,7 +85,7 @@ TEST_F(CommandsTest, Plan) {
   EXPECT_TRUE(contains(run.out, "peak")) << run.out;
   EXPECT_FALSE(contains(run.out, "step  1"));
   EXPECT_TRUE(contains(tool("plan m.tg --steps").out, "step  1"));
-  EXPECT_EQ(json::parse(tool("plan m.tg --batch 2 --seq 4 --format json").out)["peak_bytes"], 272 * 8);
+  EXPECT_EQ(json::parse(tool("plan m.tg --batch 2 --seq 4 --format json").out)["peak_bytes"], 272 * 8 * 5);
   expectFailure(2, "plan m.tg --seq 0", "expects at least 1");
 }
 

@@ -67,6 +67,14 @@ std::vector<train::ParameterSpec> tidegate::modelParameters(const ProgramSource 
   return test::BigramModel<float>(vocabOf(source)).parameters();
 }
 
+ParamList tidegate::programParams(const ProgramSource &source) {
+  ParamList params{{"V", std::to_string(vocabOf(source))}, {"rank", "full"}};
+  for (const auto &[name, value] : source.params)
+    if (name == "rank")
+      params.back().second = value;
+  return params;
+}
+
 std::unique_ptr<train::Model> tidegate::compileModel(const ProgramSource &source, const CompileOptions &options) {
   if (options.precision == Precision::F64)
     return std::make_unique<test::BigramModel<double>>(vocabOf(source));
@@ -99,19 +107,30 @@ std::unique_ptr<EntryProgram> tidegate::compileEntry(const ProgramSource &, cons
   return std::make_unique<ScaleRows>();
 }
 
-PlanReport tidegate::planModel(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &,
+PlanReport tidegate::planModel(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options,
                                int64_t microBatches) {
-  int64_t bytes = vocabOf(source) * B * T;
-  return {bytes, 0, {{"weights", bytes}}, 2e9 * microBatches, 3, "step  1",
-          "{\"peak_bytes\":" + std::to_string(bytes) + "}"};
+  PlanReport report;
+  report.layers = 4;
+  const int64_t kept = report.layers - std::min(report.layers, options.recomputedLayers);
+  report.peakBytes = vocabOf(source) * B * T * (1 + kept);
+  report.classBytes = {{"weights", report.peakBytes}};
+  report.flops = 2e9 * double(microBatches);
+  report.steps = 3;
+  report.table = "step  1";
+  report.json = "{\"peak_bytes\":" + std::to_string(report.peakBytes) + "}";
+  return report;
 }
 
-int64_t tidegate::layersToRecompute(const ProgramSource &, int64_t, int64_t, const CompileOptions &, int64_t,
-                                    int64_t) {
-  return 0;
+int64_t tidegate::layersToRecompute(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options,
+                                    int64_t microBatches, int64_t bytes) {
+  CompileOptions tried = options;
+  for (tried.recomputedLayers = 0; tried.recomputedLayers < 4; ++tried.recomputedLayers)
+    if (planModel(source, B, T, tried, microBatches).peakBytes <= bytes)
+      break;
+  return tried.recomputedLayers;
 }
 
-double tidegate::measureProductRate(Precision) { return 1e9; }
+double tidegate::measureProductRate(Precision) { return 1e12; }
 
 BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t T, int repeats,
                                  const CompileOptions &) {

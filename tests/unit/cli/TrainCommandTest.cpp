@@ -31,7 +31,7 @@ TEST_F(TrainCommandTest, TheLastLineIsAJsonObject) {
   EXPECT_TRUE(contains(run.out, "gzip -9")) << run.out;
   EXPECT_TRUE(contains(run.out, "--- sample\nthe ")) << run.out;
   EXPECT_TRUE(contains(run.err, "step 15  held-out loss")) << run.err;
-  EXPECT_EQ(listing(path("run")), (std::set<std::string>{"step-10", "step-20", "step-30"}));
+  EXPECT_EQ(listing(path("run")), (std::set<std::string>{"metrics.jsonl", "step-10", "step-20", "step-30", "tensorboard"}));
 }
 
 TEST_F(TrainCommandTest, ResumingEqualsNotStopping) {
@@ -115,6 +115,72 @@ TEST_F(TrainCommandTest, BadCommandLines) {
   EXPECT_EQ(listing(scratch.path()), (std::set<std::string>{"m.tg", "text"})) << "nothing was created";
 }
 
+TEST_F(TrainCommandTest, MicroBatchesTrainOnTheSameWindows) {
+  ASSERT_EQ(tool("train m.tg --data text --steps 12 --batch 6 --seq 32 --lr 0.05 --precision f64 --out whole").code, 0);
+  for (const char *how : {"--accumulate 3", "--global-batch 6"}) {
+    ToolRun run = tool("train m.tg --data text --steps 12 --batch 2 --seq 32 --lr 0.05 --precision f64 --out parts " +
+                       std::string(how));
+    ASSERT_EQ(run.code, 0) << run.err;
+    EXPECT_TRUE(contains(run.err, "a step: 3 x 2 x 32 tokens, 6 GFLOP")) << run.err;
+    json state = json::parse(readText(path("parts/step-12/run.json")));
+    EXPECT_EQ(state["settings"]["accumulate"], 3);
+    EXPECT_EQ(state["tokens"], 12 * 6 * 32);
+    tidegate::runtime::SafetensorsFile whole(path("whole/step-12/model.safetensors")),
+        parts(path("parts/step-12/model.safetensors"));
+    auto a = whole.tensor("table.weight"), b = parts.tensor("table.weight");
+    for (int64_t i = 0; i < a.elements(); ++i)
+      ASSERT_NEAR(a.view().get(i), b.view().get(i), 1e-9) << i;
+    std::filesystem::remove_all(path("parts"));
+  }
+  expectFailure(2, "train m.tg --data text --batch 4 --global-batch 6", "expects a multiple of the micro-batch of 4");
+  expectFailure(2, "train m.tg --data text --accumulate 2 --global-batch 16", "cannot both be given");
+}
+
+TEST_F(TrainCommandTest, ActivationsFitTheMemory) {
+  const std::string small = "train m.tg --data text --steps 2 --batch 2 --seq 8 --out ";
+  EXPECT_TRUE(contains(tool(small + "a").err, "0 of 4 layers run again"));
+  EXPECT_TRUE(contains(tool(small + "b --activations block").err, "4 of 4 layers run again"));
+  // The stand-in's step needs 272 x 16 bytes and as many again for each layer that is kept.
+  EXPECT_TRUE(contains(tool(small + "c --activations auto --memory 13056").err, "2 of 4 layers run again"));
+  EXPECT_TRUE(contains(tool(small + "d --activations auto --memory 12.75K").err, "2 of 4 layers run again"));
+  EXPECT_EQ(json::parse(readText(path("c/step-2/run.json")))["settings"]["recomputed-layers"], 2);
+  expectFailure(2, "train m.tg --data text --activations auto", "needs '--memory BYTES'");
+  expectFailure(2, "train m.tg --data text --memory 1G", "goes with '--activations auto'");
+  expectFailure(2, "train m.tg --data text --activations auto --memory 12Q", "expects bytes such as 12G");
+  expectFailure(2, "train m.tg --data text --activations all", "cannot be 'all'");
+  EXPECT_TRUE(contains(tool("plan m.tg --batch 2 --seq 8 --activations block").out, "4 of 4 layers are run again"));
+}
+
+TEST_F(TrainCommandTest, TheRunIsNamedAfterItsSettings) {
+  const std::string command = "train m.tg --data text --steps 3 --batch 2 --accumulate 4 --seq 8 --lr 3e-4 ";
+  ToolRun run = tool(command + "--scale 350M");
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_EQ(json::parse(run.lastLine())["checkpoint"], "out/m_350M_rfull_bs8_lr3e-4_steps3/step-3");
+  run = tool("train m.tg --data text --steps 3 --batch 2 --seq 8 --lr 0.0125 --set rank=32");
+  EXPECT_EQ(json::parse(run.lastLine())["checkpoint"], "out/m_74.3k_r32_bs2_lr1.25e-2_steps3/step-3");
+  EXPECT_TRUE(contains(tool(command + "--scale 350M --resume auto").err, "resuming from")) << "the same name again";
+}
+
+TEST_F(TrainCommandTest, MetricsOfAStep) {
+  ASSERT_EQ(tool(kTrain + "--out run --peak-flops 1e12").code, 0);
+  std::istringstream lines(readText(path("run/metrics.jsonl")));
+  std::string line;
+  ASSERT_TRUE(std::getline(lines, line));
+  json begin = json::parse(line);
+  EXPECT_EQ(begin["event"], "begin");
+  EXPECT_EQ(begin["flops_per_step"], 2e9);
+  // 6 N + 12 layers width T a token; the stand-in says 4 layers.
+  EXPECT_EQ(begin["reference_flops_per_step"], (6.0 * 272 * 273 + 12.0 * 4 * 272 * 32) * 64);
+  ASSERT_TRUE(std::getline(lines, line));
+  json step = json::parse(line);
+  EXPECT_EQ(step["step"], 1);
+  EXPECT_EQ(step["tokens"], 64);
+  EXPECT_NEAR(step["mfu"].get<double>(), 2e9 / step["step_seconds"].get<double>() / 1e12, 1e-9);
+  EXPECT_NEAR(step["tokens_per_second"].get<double>() * step["step_seconds"].get<double>(), 64, 1e-6);
+  EXPECT_GT(step["memory_bytes"], 1 << 20);
+  EXPECT_LE(step["data_seconds"], step["step_seconds"]);
+}
+
 TEST_F(TrainCommandTest, BadInputLeavesNothingBehind) {
   writeText(path("empty"), "");
   writeText(path("short"), "0123456789");
@@ -161,7 +227,7 @@ TEST_F(TrainCommandTest, AFullDiskKeepsTheLastCheckpoint) {
   ToolRun run = tool("train m.tg --data text --steps 60 --batch 2 --seq 32 --out run --resume auto", "ulimit -f 64;");
   EXPECT_EQ(run.code, 1) << run.err;
   EXPECT_TRUE(contains(run.err, "cannot write 'run/.step-60/model.safetensors'")) << run.err;
-  EXPECT_EQ(listing(path("run")), std::set<std::string>{"step-30"});
+  EXPECT_EQ(listing(path("run")), (std::set<std::string>{"metrics.jsonl", "step-30", "tensorboard"}));
   EXPECT_EQ(readText(path("run/step-30/model.safetensors")), weights);
 }
 

@@ -5,6 +5,7 @@
 #include "compiler/tools/tidegate/Commands.h"
 #include "compiler/tools/tidegate/ProgramOptions.h"
 #include "compiler/tools/tidegate/RunRecord.h"
+#include "compiler/tools/tidegate/TrainPlan.h"
 #include "runtime/core/Error.h"
 #include "runtime/train/ByteTokenizer.h"
 #include "runtime/train/Generate.h"
@@ -32,10 +33,13 @@ void declareOptions(CommandLine &line) {
   addProgramOptions(line);
   line.allowConfigFile();
   line.option<std::string>("data", "PATH", "text file to learn; its bytes are the tokens");
-  line.option<std::string>("out", "DIR", "directory of the checkpoints (default out/PROGRAM)");
+  line.option<std::string>("out", "DIR", "directory of checkpoints and metrics (default out/NAME, a name made of program, "
+                                         "size, rank, sequences a step, rate and steps)");
   line.option<std::string>("resume", "auto|DIR", "go on from the newest checkpoint of --out, or of DIR");
   line.option<int64_t>("steps", "N", "steps of the whole run (default 1000)");
-  line.option<int64_t>("batch", "B", "windows a step (default 8)");
+  line.option<int64_t>("batch", "B", "windows a micro-batch (default 8)");
+  addStepOptions(line);
+  line.option<int64_t>("global-batch", "N", "windows a step, in micro-batches of --batch; instead of --accumulate");
   line.option<int64_t>("seq", "T", "tokens of a window (default 256)");
   line.option<double>("lr", "X", "peak learning rate (default 1e-3)");
   line.option<int64_t>("warmup", "N", "steps of linear warm-up (default: a tenth of the steps, at most 512)");
@@ -48,6 +52,10 @@ void declareOptions(CommandLine &line) {
   line.option<double>("eps", "X", "AdamW (default 1e-15)");
   line.option<double>("weight-decay", "X", "decoupled (default 0.1)");
   line.option<double>("max-norm", "X", "global gradient norm to clip to, 0: never (default 1)");
+  line.option<int64_t>("max-skipped", "N", "end after N steps in a row whose gradient was not finite (default 100; 0: "
+                                           "never)");
+  line.option<double>("peak-flops", "X", "FLOP/s of the machine, for utilisation (default: measured, a product)");
+  line.option<std::string>("scale", "TEXT", "size of the model in the run's name (default: its number of weights)");
   line.option<int64_t>("seed", "N", "of weights and windows (default 42)");
   line.option<int64_t>("save-every", "N", "steps between checkpoints (default 0: only the last)");
   line.option<int64_t>("keep", "N", "checkpoints to keep, 0 or at least 2 (default 3; 0: all)");
@@ -69,6 +77,17 @@ train::TrainSettings settingsOf(const CommandLine &line) {
   train::TrainSettings settings;
   settings.batch = line.integer("batch", 8, 1);
   settings.seq = line.integer("seq", 256, 1);
+  settings.accumulate = accumulateOf(line);
+  if (line.has("global-batch")) {
+    const int64_t whole = line.integer("global-batch", 0, 1);
+    if (line.has("accumulate") || whole % settings.batch != 0)
+      throw UsageError(line.has("accumulate")
+                           ? "options '--global-batch' and '--accumulate' cannot both be given"
+                           : "option '--global-batch' expects a multiple of the micro-batch of " +
+                                 std::to_string(settings.batch) + " windows, but got " + std::to_string(whole));
+    settings.accumulate = whole / settings.batch;
+  }
+  settings.maxSkipped = line.integer("max-skipped", 100, 0);
   train::LrSchedule &schedule = settings.schedule;
   schedule.steps = line.integer("steps", 1000, 1);
   schedule.peak = line.real("lr", 1e-3, 0, anything);
@@ -100,9 +119,9 @@ struct Place {
   std::optional<train::FoundCheckpoint> from;
 };
 
-Place placeOf(const CommandLine &line) {
+Place placeOf(const CommandLine &line, const std::string &name) {
   Place place;
-  place.out = line.get<std::string>("out", "out/" + fs::path(line.operand()).stem().string());
+  place.out = line.get<std::string>("out", "out/" + name);
   const std::string resume = line.get<std::string>("resume", "");
   auto holdsCheckpoints = [&] {
     if (!fs::is_directory(place.out))
@@ -155,10 +174,69 @@ train::RunState startState(const CommandLine &line, const ProgramSource &source,
   state.settings["precision"] = precisionName(options.precision);
   state.settings["form"] = options.form == ScanForm::Chunk ? "chunk" : "token";
   state.settings["chunk"] = options.chunk;
+  state.settings["recomputed-layers"] = options.recomputedLayers;
   state.settings["data"] = data.path();
   state.settings["training-bytes"] = data.training().size();
   state.settings["held-out-bytes"] = data.heldOut().size();
   return state;
+}
+
+/// What is known of a step before the first.
+struct Step {
+  train::WorkFigures work;
+  std::string text;
+};
+
+Step stepOf(const ProgramSource &source, const CompileOptions &options, const train::TrainSettings &settings,
+            const std::vector<train::ParameterSpec> &parameters, int64_t vocab, double peakFlops) {
+  const PlanReport planned = planModel(source, settings.batch, settings.seq, options, settings.accumulate);
+  Step step;
+  step.work.flopsPerStep = planned.flops;
+  if (options.recomputedLayers > 0) { // What is done twice is no work of the model.
+    CompileOptions keeping = options;
+    keeping.recomputedLayers = 0;
+    step.work.flopsPerStep = planModel(source, settings.batch, settings.seq, keeping, settings.accumulate).flops;
+  }
+  step.work.referenceFlopsPerStep =
+      referenceFlops(parameters, vocab, planned.layers, settings.seq, settings.tokensPerStep());
+  step.work.peakFlops = peakFlops > 0 ? peakFlops : measureProductRate(options.precision);
+  char text[256];
+  std::snprintf(text, sizeof text,
+                "a step: %lld x %lld x %lld tokens, %.4g GFLOP, at most %.1f MiB; %lld of %lld layers run again; the "
+                "machine: %.4g GFLOP/s",
+                (long long)settings.accumulate, (long long)settings.batch, (long long)settings.seq,
+                planned.flops / 1e9, double(planned.peakBytes) / (1 << 20),
+                (long long)std::min(options.recomputedLayers, planned.layers), (long long)planned.layers,
+                step.work.peakFlops / 1e9);
+  step.text = text;
+  return step;
+}
+
+/// Trains with progress, metrics and signals; the log says how it ended.
+train::TrainSummary trainLogged(train::Model &model, const train::TextData &data, const train::TrainSettings &settings,
+                                train::RunState &state, train::CheckpointDirectory &directory, const Step &step,
+                                int64_t weights) {
+  train::Progress progress(stderr, isatty(STDERR_FILENO) != 0);
+  train::InterruptGuard guard;
+  train::RunLog log(directory.path(), state.step);
+  log.begin({{"steps", settings.schedule.steps},
+             {"parameters", weights},
+             {"tokens_per_step", settings.tokensPerStep()},
+             {"flops_per_step", step.work.flopsPerStep},
+             {"reference_flops_per_step", step.work.referenceFlopsPerStep},
+             {"peak_flops", step.work.peakFlops}});
+  train::RunSurroundings run{directory, progress, log, step.work, train::InterruptGuard::requested};
+  try {
+    train::TrainSummary summary = train::train(model, data, settings, state, run);
+    log.end(summary.step, summary.interrupted ? "interrupted" : "done");
+    return summary;
+  } catch (const RuntimeError &error) {
+    try {
+      log.end(state.step, "failed", error.what());
+    } catch (const RuntimeError &) { // The disk may be full; the first error counts.
+    }
+    throw;
+  }
 }
 
 void printSamples(const CommandLine &line, train::Model &model, const train::SamplerConfig &sampler, int64_t count) {
@@ -185,21 +263,27 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
                                      line.real("top-p", 0.95, 1e-9, 1),
                                      static_cast<uint64_t>(line.integer("seed", 42, 0))};
   const int64_t sampleTokens = line.integer("sample-tokens", 200, 0);
-  const CompileOptions options = compileOptionsOf(line);
+  CompileOptions options = compileOptionsOf(line);
+  const double peakFlops = line.real("peak-flops", 0, 0, std::numeric_limits<double>::infinity());
   const ProgramSource source = programOf(line);
 
   const train::TextData data(line.required("data"), line.real("held-out", 0.05, 0, 0.9),
                              line.integer("held-out-max", kDefaultHeldOut, 0));
   data.checkWindow(settings.seq);
+  const auto parameters = modelParameters(source);
   int64_t weights = 0;
-  for (const auto &spec : modelParameters(source))
+  for (const auto &spec : parameters)
     weights += spec.elements();
+  chooseActivations(line, source, settings.batch, settings.seq, settings.accumulate, options);
   train::RunState state = startState(line, source, settings, options, data);
-  Place place = placeOf(line);
+  Place place = placeOf(line, runName(source, line.get<std::string>("scale", ""), weights, settings));
   if (place.from) {
     compareRuns(place.from->state, state);
     state.step = place.from->state.step;
     state.skipped = place.from->state.skipped;
+    state.skippedInARow = place.from->state.skippedInARow;
+    state.tokens = place.from->state.tokens;
+    state.data = place.from->state.data;
   }
   train::CheckpointDirectory directory(place.out, keep);
 
@@ -216,12 +300,9 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
     train::initialiseParameters(*model, state.seed);
   }
 
-  train::TrainSummary summary;
-  {
-    train::Progress progress(stderr, isatty(STDERR_FILENO) != 0);
-    train::InterruptGuard guard;
-    summary = train::train(*model, data, settings, state, directory, progress, train::InterruptGuard::requested);
-  }
+  const Step step = stepOf(source, options, settings, parameters, model->vocab(), peakFlops);
+  std::cerr << step.text << "\n";
+  const train::TrainSummary summary = trainLogged(*model, data, settings, state, directory, step, weights);
   nlohmann::ordered_json result = {{"status", summary.interrupted ? "interrupted" : "done"},
                                    {"step", summary.step},
                                    {"skipped_steps", summary.skipped},
@@ -232,6 +313,9 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
                                    {"gzip_bits_per_byte", nullptr},
                                    {"tokens_per_second", summary.tokensPerSecond},
                                    {"train_seconds", summary.seconds},
+                                   {"data_seconds", summary.dataSeconds},
+                                   {"save_seconds", summary.saveSeconds},
+                                   {"peak_memory_bytes", train::processMemory().peak},
                                    {"checkpoint", summary.checkpoint}};
   if (summary.heldOut) {
     const double gzip = train::gzipBitsPerByte(data.heldOut());

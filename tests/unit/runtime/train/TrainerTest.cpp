@@ -37,7 +37,10 @@ protected:
     TrainSummary summary;
     {
       Progress progress(sink, false);
-      summary = train(model, data, settings, state, directory, progress, stop);
+      RunLog log(scratch.path(out), state.step);
+      log.begin(nlohmann::ordered_json::object());
+      RunSurroundings run{directory, progress, log, {}, stop};
+      summary = train(model, data, settings, state, run);
     }
     std::fclose(sink);
     return summary;
@@ -117,7 +120,7 @@ TEST_F(TrainerTest, SavesEveryNStepsAndAtTheEnd) {
   RunState state = freshState();
   settings.saveEvery = 15;
   run(model, "a", state);
-  EXPECT_EQ(listing(scratch.path("a")), (std::set<std::string>{"step-15", "step-30", "step-40"}));
+  EXPECT_EQ(listing(scratch.path("a")), (std::set<std::string>{"metrics.jsonl", "step-15", "step-30", "step-40", "tensorboard"}));
 }
 
 TEST_F(TrainerTest, SignalsAskToStop) {
