@@ -21,7 +21,6 @@ public:
   explicit LoadedProgram(const ProgramSource &source);
 
   std::vector<train::ParameterSpec> parameters();
-  const std::vector<dsl::ParamInfo> &params() const { return program->params(); }
   const std::vector<dsl::SourceText> &files() const { return program->sourceFiles(); }
   const std::vector<dsl::ParamInfo> &params() const { return program->params(); }
   /// An entry as the front end generates it (the model if `options.entry` is empty).

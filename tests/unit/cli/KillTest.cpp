@@ -112,8 +112,10 @@ protected:
     const std::string name = ".step-" + std::to_string(before.state.step + kSaveEvery);
     constexpr rlim_t kLessThanTheWeights = 250 << 10;
     const bool full = refusals++ % 2;
-    if (!full)
+    if (!full) {
+      fs::remove_all(path(out + "/" + name)); // A save that was killed.
       writeText(path(out + "/" + name), "in the way");
+    }
     const int code = waited(start(out, full ? kLessThanTheWeights : kNoLimit));
     EXPECT_EQ(code, 1) << readText(logs.path("err"));
     EXPECT_TRUE(contains(readText(logs.path("err")), full ? "cannot write" : "cannot save checkpoint"))

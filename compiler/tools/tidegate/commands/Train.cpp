@@ -65,6 +65,7 @@ void declareOptions(CommandLine &line) {
   line.option<double>("held-out", "X", "share of the text that is held out, its end (default 0.05)");
   line.option<int64_t>("held-out-max", "N", "most bytes held out (default 262144)");
   line.list("sample-prompt", "TEXT", "print a sample that continues TEXT at the end");
+  line.flag("dry-run", "print the settings, memory and work as a JSON object, and train nothing");
   line.option<int64_t>("sample-tokens", "N", "bytes of a sample (default 200)");
   line.option<double>("temperature", "X", "of samples (default 0.8)");
   line.option<double>("top-p", "X", "of samples (default 0.95)");
@@ -175,6 +176,8 @@ train::RunState startState(const CommandLine &line, const ProgramSource &source,
   state.settings["form"] = options.form == ScanForm::Chunk ? "chunk" : "token";
   state.settings["chunk"] = options.chunk;
   state.settings["recomputed-layers"] = options.recomputedLayers;
+  if (options.recomputedLayers == CompileOptions::kAllLayers)
+    state.settings["recomputed-layers"] = "all";
   state.settings["data"] = data.path();
   state.settings["training-bytes"] = data.training().size();
   state.settings["held-out-bytes"] = data.heldOut().size();
@@ -276,7 +279,20 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
     weights += spec.elements();
   chooseActivations(line, source, settings.batch, settings.seq, settings.accumulate, options);
   train::RunState state = startState(line, source, settings, options, data);
-  Place place = placeOf(line, runName(source, line.get<std::string>("scale", ""), weights, settings));
+  const std::string name = runName(source, line.get<std::string>("scale", ""), weights, settings);
+  if (line.has("dry-run")) {
+    const PlanReport plan = planModel(source, settings.batch, settings.seq, options, settings.accumulate);
+    std::cout << nlohmann::ordered_json{{"name", name},
+                                        {"parameters", weights},
+                                        {"tokens_per_step", settings.tokensPerStep()},
+                                        {"flops_per_step", plan.flops},
+                                        {"peak_bytes", plan.peakBytes},
+                                        {"settings", state.settings}}
+                     .dump()
+              << "\n";
+    return kDone;
+  }
+  Place place = placeOf(line, name);
   if (place.from) {
     compareRuns(place.from->state, state);
     state.step = place.from->state.step;

@@ -108,6 +108,7 @@ TEST(RunLogTest, EventFilesVoidWhatIsComputedAgain) {
   EXPECT_EQ(first.at(2).step(), 1);
   EXPECT_EQ(first.at(2).summary().value(0).tag(), "train/loss");
   EXPECT_EQ(first.at(2).summary().value(0).simple_value(), 5.0f);
+  EXPECT_TRUE(first.at(2).summary().value(3).has_simple_value()) << "zero skipped steps are a value";
   EXPECT_EQ(second.at(1).session_log().status(), tidegate::events::SessionLog::START);
   EXPECT_EQ(second.at(1).step(), 5);
   EXPECT_EQ(second.size(), 2u + 2);
