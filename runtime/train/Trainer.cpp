@@ -28,11 +28,14 @@ std::string lossText(const TextLoss &loss) {
 }
 
 /// Seconds a step takes, recent steps counting more: each step's weight is
-/// 0.95 of the next one's.
+/// 0.95 of the next one's. The first step, in which the model is compiled, counts
+/// only until there is another.
 class StepTime {
 public:
   void add(double seconds) {
     constexpr double kKeep = 0.95;
+    if (++steps == 2)
+      sum = weight = 0;
     sum = kKeep * sum + seconds;
     weight = kKeep * weight + 1;
   }
@@ -40,6 +43,7 @@ public:
 
 private:
   double sum = 0, weight = 0;
+  int64_t steps = 0;
 };
 
 /// One run from its first to its last step.
@@ -70,8 +74,10 @@ public:
       summary.heldOut = evaluate(std::string_view::npos);
     summary.step = state.step;
     summary.skipped = state.skipped;
-    if (summary.seconds > 0)
-      summary.tokensPerSecond = double(settings.tokensPerStep() * stepsDone) / summary.seconds;
+    if (stepsDone == 1)
+      summary.tokensPerSecond = double(settings.tokensPerStep()) / summary.seconds;
+    else if (stepsDone > 1) // All but the first, in which the model is compiled.
+      summary.tokensPerSecond = double(settings.tokensPerStep() * (stepsDone - 1)) / (summary.seconds - firstSeconds);
     return summary;
   }
 
@@ -100,7 +106,8 @@ private:
     summary.trainLoss = result.loss;
     summary.seconds += seconds;
     summary.dataSeconds += waited;
-    ++stepsDone;
+    if (++stepsDone == 1)
+      firstSeconds = seconds;
     time.add(seconds);
     if (std::isfinite(result.loss))
       lossSum += result.loss, ++losses;
@@ -161,6 +168,7 @@ private:
   StepTime time;
   ProcessMemory lastMemory;
   double lossSum = 0; ///< Since the last plain line.
+  double firstSeconds = 0;
   int64_t losses = 0, stepsDone = 0;
 };
 

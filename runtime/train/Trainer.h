@@ -56,7 +56,8 @@ struct TrainSummary {
   int64_t step = 0, skipped = 0;
   double trainLoss = 0; ///< Of the last step done now; NaN when there was none.
   bool interrupted = false;
-  double seconds = 0, tokensPerSecond = 0; ///< Of training steps only, those done now.
+  double seconds = 0;         ///< Of training steps only, those done now.
+  double tokensPerSecond = 0; ///< Of them without the first, in which the model is compiled.
   double dataSeconds = 0, saveSeconds = 0; ///< Waiting for batches; for copies and unfinished saves.
   std::optional<TextLoss> heldOut;         ///< Over all held-out bytes; none when interrupted or nothing is held out.
   std::string checkpoint;                  ///< Path of the last one.
