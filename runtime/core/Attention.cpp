@@ -95,9 +95,9 @@ inline float exponential(float x) {
   const float bounded = std::min(std::max(x, -87.0f), 88.0f);
   const float shifted = bounded * 1.44269504f + kRound, n = shifted - kRound;
   const float r = (bounded - n * kLog2High) - n * kLog2Low;
-  float series = 1.0f / 5040;
-  for (float c : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 1.0f / 2, 1.0f, 1.0f})
-    series = series * r + c;
+  float series = 1.0f / 5040 * r + 1.0f / 720;
+  series = ((series * r + 1.0f / 120) * r + 1.0f / 24) * r + 1.0f / 6;
+  series = ((series * r + 1.0f / 2) * r + 1) * r + 1;
   const uint32_t exponent = std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound) + 127;
   return x < -87.0f ? 0.0f : series * std::bit_cast<float>(exponent << 23);
 }
