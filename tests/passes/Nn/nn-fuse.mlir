@@ -293,3 +293,26 @@ func.func @convolution_is_a_barrier(%x: tensor<?x?x8xf32>, %w: tensor<8x4xf32>) 
   %z = nn.mul %y, %s : tensor<?x?x8xf32>, tensor<?x?x8xf32>
   return %z, %next : tensor<?x?x8xf32>, tensor<?x3x8xf32>
 }
+
+// -----
+
+// Positions use the sizes of a value, which is no reason to store it; indices become numbers in the map.
+// CHECK-LABEL: func.func @positions_keep_no_value
+// CHECK-SAME:    %[[X:[^:]*]]: tensor<?x?x8xf32>
+// CHECK:         %[[P:.*]], %{{.*}} = nn.positions %[[X]] : tensor<?x?x8xf32>
+// CHECK-NEXT:    %[[Y:.*]] = nn.map rows 2(%{{.*}}, %{{.*}}) operand_rows [true, true] result_rows [true] {
+// CHECK-DAG:       nn.exp %{{.*}} : tensor<8xf32>
+// CHECK-DAG:       nn.to_float %{{.*}} : tensor<i32> -> tensor<f32>
+// CHECK-DAG:       nn.iota : tensor<8xf32>
+// CHECK-NOT:     nn.map
+// CHECK:         return %[[Y]]
+func.func @positions_keep_no_value(%x: tensor<?x?x8xf32>) -> tensor<?x?x8xf32> {
+  %e = nn.exp %x : tensor<?x?x8xf32>
+  %p, %n = nn.positions %e : tensor<?x?x8xf32>
+  %f = nn.to_float %p : tensor<?x?xi32> -> tensor<?x?xf32>
+  %r = nn.reshape %f : tensor<?x?xf32> -> tensor<?x?x1xf32>
+  %i = nn.iota : tensor<8xf32>
+  %a = nn.mul %r, %i : tensor<?x?x1xf32>, tensor<8xf32>
+  %y = nn.mul %e, %a : tensor<?x?x8xf32>, tensor<?x?x8xf32>
+  return %y : tensor<?x?x8xf32>
+}
