@@ -65,13 +65,16 @@ std::shared_ptr<const Tokenizer> tidegate::data::openTokenizer(const std::string
     throw RuntimeError(RuntimeError::Kind::NotFound,
                        "expected 'bytes' or the path of a tokenizer, but '" + spec + "' does not exist");
   if (fs::is_directory(spec)) {
-    if (fs::exists(fs::path(spec) / "tokenizer.model"))
-      return openTokenizer((fs::path(spec) / "tokenizer.model").string());
+    for (const char *name : {"tokenizer.json", "tokenizer.model"})
+      if (fs::exists(fs::path(spec) / name))
+        return openTokenizer((fs::path(spec) / name).string());
     throw RuntimeError(RuntimeError::Kind::NotFound,
-                       "expected tokenizer.model, but directory '" + spec + "' has none");
+                       "expected tokenizer.json or tokenizer.model, but directory '" + spec + "' has neither");
   }
+  if (endsWith(spec, ".json"))
+    return openTokenizerJson(spec);
   if (endsWith(spec, ".model"))
     return openSentencePiece(spec);
   throw RuntimeError(RuntimeError::Kind::InvalidArgument,
-                     "expected 'bytes' or a *.model as tokenizer, but got '" + spec + "'");
+                     "expected 'bytes', a *.model or a *.json as tokenizer, but got '" + spec + "'");
 }

@@ -1,5 +1,5 @@
 //===- Tokenizer.h - Text to ids and back -----------------------*- C++ -*-===//
-// One interface over bytes and SentencePiece models. A
+// One interface over bytes, SentencePiece models and tokenizer.json. A
 // tokenizer is a function of its file: its hash goes into every shard.
 //===----------------------------------------------------------------------===//
 #pragma once
@@ -37,8 +37,10 @@ public:
   virtual std::vector<int32_t> suffix() const { return {}; }
 };
 
-/// "bytes"; a SentencePiece model (*.model); or a directory with tokenizer.model.
-/// Errors: NotFound, Io, Corrupt; InvalidArgument for another kind of file.
+/// "bytes"; a SentencePiece model (*.model); a tokenizer.json; or a directory
+/// with one of these two files.
+/// Errors: NotFound, Io; InvalidArgument that names the key of a tokenizer.json
+///         that is not supported.
 std::shared_ptr<const Tokenizer> openTokenizer(const std::string &spec);
 
 /// FNV-1a with 64 bits.
@@ -47,5 +49,6 @@ uint64_t hashBytes(std::string_view bytes, uint64_t hash = 0xcbf29ce484222325u);
 // The kinds; openTokenizer picks one.
 std::shared_ptr<const Tokenizer> makeByteTokenizer();
 std::shared_ptr<const Tokenizer> openSentencePiece(const std::string &path);
+std::shared_ptr<const Tokenizer> openTokenizerJson(const std::string &path);
 
 } // namespace tidegate::data
