@@ -6,6 +6,7 @@
 #pragma once
 
 #include "runtime/core/FileIo.h"
+#include "runtime/train/TrainingData.h"
 
 #include <cstdint>
 #include <span>
@@ -14,7 +15,7 @@
 
 namespace tidegate::train {
 
-class TextData {
+class TextData : public TrainingData {
 public:
   /// Holds out the last `fraction` of the bytes, at most `maxHeldOut`.
   /// Errors: NotFound, Io; InvalidArgument for an empty file.
@@ -22,15 +23,15 @@ public:
 
   const std::string &path() const { return file.path(); }
   std::string_view training() const { return file.text().substr(0, split); }
-  std::string_view heldOut() const { return file.text().substr(split); }
+  std::string_view heldOut() const override { return file.text().substr(split); }
 
   /// InvalidArgument when windows of T tokens and their targets do not fit.
-  void checkWindow(int64_t T) const;
+  void checkWindow(int64_t T) const override;
 
   /// Fills B x T ids and the labels one position ahead of them; `step` counts
   /// from 1. Every label is a byte of the training part.
   void batch(uint64_t seed, int64_t step, int64_t B, int64_t T, std::span<int32_t> ids,
-             std::span<int32_t> labels) const;
+             std::span<int32_t> labels) const override;
 
 private:
   runtime::MappedFile file;

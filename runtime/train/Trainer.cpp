@@ -49,7 +49,7 @@ private:
 /// One run from its first to its last step.
 class Run {
 public:
-  Run(Model &model, const TextData &data, const TrainSettings &settings, RunState &state, RunSurroundings &run)
+  Run(Model &model, const TrainingData &data, const TrainSettings &settings, RunState &state, RunSurroundings &run)
       : model(model), data(data), settings(settings), state(state), run(run), saver(run.directory),
         ids(settings.tokensPerStep()), labels(settings.tokensPerStep()) {
     const int64_t tokens = settings.batch * settings.seq;
@@ -156,7 +156,7 @@ private:
   }
 
   Model &model;
-  const TextData &data;
+  const TrainingData &data;
   const TrainSettings &settings;
   RunState &state;
   RunSurroundings &run;
@@ -195,8 +195,8 @@ nlohmann::ordered_json TrainSettings::toJson() const {
   return json;
 }
 
-TrainSummary tidegate::train::train(Model &model, const TextData &data, const TrainSettings &settings, RunState &state,
-                                    RunSurroundings &run) {
+TrainSummary tidegate::train::train(Model &model, const TrainingData &data, const TrainSettings &settings,
+                                    RunState &state, RunSurroundings &run) {
   settings.schedule.validate();
   data.checkWindow(settings.seq);
   return Run(model, data, settings, state, run).whole();

@@ -10,7 +10,7 @@
 #include "runtime/train/LrSchedule.h"
 #include "runtime/train/Progress.h"
 #include "runtime/train/RunLog.h"
-#include "runtime/train/TextData.h"
+#include "runtime/train/TrainingData.h"
 
 #include <functional>
 #include <optional>
@@ -67,7 +67,7 @@ struct TrainSummary {
 /// of the schedule, or until `stop` says so between two steps; saves then.
 /// Errors: RuntimeError, a failed save's at the next step; InvalidArgument after
 /// `maxSkipped` skipped steps in a row.
-TrainSummary train(Model &model, const TextData &data, const TrainSettings &settings, RunState &state,
+TrainSummary train(Model &model, const TrainingData &data, const TrainSettings &settings, RunState &state,
                    RunSurroundings &run);
 
 } // namespace tidegate::train

@@ -34,7 +34,8 @@ void tool::addMqarOptions(CommandLine &line) {
   line.option<std::string>("mqar-fill", "F", "mqar: what stands between queries, zero (default) or random ids");
 }
 
-std::vector<eval::MqarTask> tool::mqarTasksOf(const CommandLine &line, const ordered_json &trained, int64_t vocab) {
+std::vector<eval::MqarTask> tool::mqarTasksOf(const CommandLine &line, const ordered_json &record, int64_t vocab) {
+  const ordered_json trained = record.is_object() ? record : ordered_json::object();
   eval::MqarTask task;
   task.vocab = line.integer("mqar-vocab", trained.value("vocab", vocab), 4);
   task.power = line.real("mqar-power", trained.value("power", task.power), std::numeric_limits<double>::min(),

@@ -14,10 +14,10 @@ namespace tidegate::tool {
 void addMqarOptions(CommandLine &line);
 
 /// One task for each number of pairs. What the command line leaves open comes
-/// from `trained`, a task as toJson wrote it (or {}), and then from the
+/// from `record`, tasks as toJson wrote them (or null), and then from the
 /// defaults: pairs 4, 8 and 16, all of the model's ids, T = max(64, 4 pairs).
 /// Errors: UsageError for lists that are none, InvalidArgument for sizes that do not fit.
-std::vector<eval::MqarTask> mqarTasksOf(const CommandLine &line, const nlohmann::ordered_json &trained, int64_t vocab);
+std::vector<eval::MqarTask> mqarTasksOf(const CommandLine &line, const nlohmann::ordered_json &record, int64_t vocab);
 
 /// What run.json keeps of tasks that differ in pairs only.
 nlohmann::ordered_json toJson(const std::vector<eval::MqarTask> &tasks);

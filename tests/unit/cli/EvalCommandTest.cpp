@@ -92,6 +92,33 @@ TEST_F(EvalCommandTest, Mqar) {
   EXPECT_EQ(other["results"][0]["accuracy"], results[1]["accuracy"]);
 }
 
+TEST_F(EvalCommandTest, TrainingOnRecallIsKeptInTheRun) {
+  const std::string train = "train m.tg --task mqar --pairs 2,20 --mqar-vocab 200 --batch 2 --steps 6 ";
+  ToolRun run = tool(train + "--out whole");
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_TRUE(json::parse(run.lastLine())["valid_loss"].is_null()) << "no text is held out";
+  json settings = json::parse(readText(path("whole/step-6/run.json")))["settings"];
+  EXPECT_EQ(settings["task"], "mqar");
+  EXPECT_EQ(settings["mqar"], json::parse(R"({"pairs": [2, 20], "vocab": 200, "power": 0.01, "fill": "zero"})"));
+  EXPECT_EQ(settings["seq"], 80) << "4 tokens a pair";
+  ASSERT_EQ(tool(train + "--out part --save-every 4").code, 0);
+  std::filesystem::remove_all(path("part/step-6"));
+  ASSERT_EQ(tool(train + "--out part --resume auto").code, 0);
+  EXPECT_EQ(readText(path("part/step-6/model.safetensors")), readText(path("whole/step-6/model.safetensors")));
+
+  json results = json::parse(tool("eval whole --task mqar --examples 3").lastLine())["results"];
+  ASSERT_EQ(results.size(), 2u);
+  EXPECT_EQ(results[0]["vocab"], 200) << "as trained";
+  EXPECT_EQ(results[1]["pairs"], 20);
+
+  expectFailure(2, "train m.tg --task mqar --data text", "expected --data or --task, but got both");
+  expectFailure(2, "train m.tg --task mqra", "did you mean 'mqar'?");
+  expectFailure(1, "train m.tg --task mqar --out new",
+                "training on the task needs a vocabulary of at least 8192, but the model's is 272; see --mqar-vocab");
+  expectFailure(1, "train m.tg --task mqar --mqar-vocab 64 --out new", "more ids than the 64 tokens");
+  EXPECT_FALSE(std::filesystem::exists(path("new")));
+}
+
 TEST_F(EvalCommandTest, BadInput) {
   expectFailure(2, "eval run", "expected exactly one of --data, --requests and --task, but got 0");
   expectFailure(2, "eval run --data held --task mqar", "expected exactly one of --data, --requests and --task");
@@ -116,7 +143,6 @@ TEST_F(EvalCommandTest, BadInput) {
 TEST_F(EvalCommandTest, IdsOutsideTheVocabulary) {
   writeText(path("z.jsonl"), "{\"context\": \"a\", \"continuations\": [\"\xc3\xbc\"]}\n");
   ASSERT_EQ(tool("train m.tg --set V=256 --data text --steps 1 --seq 16 --out narrow").code, 0);
-  std::string record = readText(path("narrow/step-1/run.json"));
   EXPECT_EQ(tool("eval narrow --requests z.jsonl").code, 0);
   writeText(path("empty.jsonl"), "{\"context\": \"\", \"continuations\": [\"b\"]}\n");
   expectFailure(1, "eval narrow --requests empty.jsonl", "empty.jsonl:1: the context has no token");

@@ -47,11 +47,12 @@ std::string shown(const ordered_json &result, const char *key) {
 
 /// The last lines of a cell's messages.
 std::string lastMessage(const std::string &log) {
+  constexpr size_t kMost = 2000; // The list of valid options has to fit.
   if (!fs::exists(log + ".err"))
     return "";
   runtime::MappedFile file(log + ".err");
-  std::string text(file.text().substr(file.text().size() - std::min<size_t>(file.text().size(), 600)));
-  return text.substr(text.size() > 599 ? text.find('\n') + 1 : 0);
+  std::string text(file.text().substr(file.text().size() - std::min(file.text().size(), kMost)));
+  return text.substr(text.size() == kMost ? text.find('\n') + 1 : 0);
 }
 
 } // namespace

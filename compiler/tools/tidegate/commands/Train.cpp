@@ -3,14 +3,17 @@
 // compilation, then the run.
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/tidegate/Commands.h"
+#include "compiler/tools/tidegate/MqarOptions.h"
 #include "compiler/tools/tidegate/ProgramOptions.h"
 #include "compiler/tools/tidegate/RunRecord.h"
 #include "compiler/tools/tidegate/TrainPlan.h"
 #include "runtime/core/Error.h"
+#include "runtime/eval/MqarData.h"
 #include "runtime/train/ByteTokenizer.h"
 #include "runtime/train/Generate.h"
 #include "runtime/train/Init.h"
 #include "runtime/train/Interrupt.h"
+#include "runtime/train/TextData.h"
 #include "runtime/train/Trainer.h"
 
 #include <algorithm>
@@ -33,6 +36,7 @@ void declareOptions(CommandLine &line) {
   addProgramOptions(line);
   line.allowConfigFile();
   line.option<std::string>("data", "PATH", "text file to learn; its bytes are the tokens");
+  line.option<std::string>("task", "NAME", "learn a made-up task and no text: mqar (associative recall)");
   line.option<std::string>("out", "DIR", "directory of checkpoints and metrics (default out/NAME, a name made of program, "
                                          "size, rank, sequences a step, rate and steps)");
   line.option<std::string>("resume", "auto|DIR", "go on from the newest checkpoint of --out, or of DIR");
@@ -69,6 +73,7 @@ void declareOptions(CommandLine &line) {
   line.option<int64_t>("sample-tokens", "N", "bytes of a sample (default 200)");
   line.option<double>("temperature", "X", "of samples (default 0.8)");
   line.option<double>("top-p", "X", "of samples (default 0.95)");
+  addMqarOptions(line);
   addCompileOptions(line);
 }
 
@@ -112,6 +117,56 @@ train::TrainSettings settingsOf(const CommandLine &line) {
   settings.evalEvery = line.integer("eval-every", 0, 0);
   settings.evalBytes = line.integer("eval-bytes", 1 << 16, 2);
   return settings;
+}
+
+/// What the run learns: a text, or a made-up task.
+struct Lesson {
+  std::unique_ptr<train::TextData> text;
+  std::unique_ptr<eval::MqarData> task;
+  nlohmann::ordered_json record; ///< For run.json.
+
+  const train::TrainingData &data() const {
+    return text ? static_cast<const train::TrainingData &>(*text) : *task;
+  }
+};
+
+/// Of --task: rows of --seq tokens, or as many as the task needs.
+Lesson taskOf(const CommandLine &line, train::TrainSettings &settings) {
+  if (line.has("data"))
+    throw UsageError("expected --data or --task, but got both");
+  line.choice<bool>("task", {{"mqar", true}});
+  std::vector<eval::MqarTask> tasks = mqarTasksOf(line, {}, eval::MqarTask().vocab);
+  settings.seq = 0;
+  for (const eval::MqarTask &task : tasks)
+    settings.seq = std::max(settings.seq, task.T);
+  for (eval::MqarTask &task : tasks)
+    task.T = settings.seq;
+  return {nullptr, std::make_unique<eval::MqarData>(tasks), {{"task", "mqar"}, {"mqar", toJson(tasks)}}};
+}
+
+Lesson lessonOf(const CommandLine &line, train::TrainSettings &settings) {
+  if (line.has("task"))
+    return taskOf(line, settings);
+  Lesson lesson{std::make_unique<train::TextData>(line.required("data"), line.real("held-out", 0.05, 0, 0.9),
+                                                  line.integer("held-out-max", kDefaultHeldOut, 0)),
+                nullptr,
+                {}};
+  lesson.text->checkWindow(settings.seq);
+  lesson.record = {{"data", lesson.text->path()},
+                   {"training-bytes", lesson.text->training().size()},
+                   {"held-out-bytes", lesson.text->heldOut().size()}};
+  return lesson;
+}
+
+/// InvalidArgument when the model lacks ids of the lesson.
+void checkVocabulary(const Lesson &lesson, int64_t vocab) {
+  const int64_t needed =
+      lesson.text ? train::ByteTokenizer::kBytes : lesson.record["mqar"]["vocab"].get<int64_t>();
+  if (vocab < needed)
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                       "training on " + std::string(lesson.text ? "bytes" : "the task") +
+                           " needs a vocabulary of at least " + std::to_string(needed) + ", but the model's is " +
+                           std::to_string(vocab) + (lesson.text ? "" : "; see --mqar-vocab"));
 }
 
 /// Where checkpoints go, and the one to start from.
@@ -167,7 +222,7 @@ void compareRuns(const train::RunState &old, const train::RunState &now) {
 
 /// The program's files and everything that decides the run's numbers.
 train::RunState startState(const CommandLine &line, const ProgramSource &source, const train::TrainSettings &settings,
-                           const CompileOptions &options, const train::TextData &data) {
+                           const CompileOptions &options, const Lesson &lesson) {
   train::RunState state;
   state.seed = static_cast<uint64_t>(line.integer("seed", 42, 0));
   state.program = recordOf(source);
@@ -178,9 +233,7 @@ train::RunState startState(const CommandLine &line, const ProgramSource &source,
   state.settings["recomputed-layers"] = options.recomputedLayers;
   if (options.recomputedLayers == CompileOptions::kAllLayers)
     state.settings["recomputed-layers"] = "all";
-  state.settings["data"] = data.path();
-  state.settings["training-bytes"] = data.training().size();
-  state.settings["held-out-bytes"] = data.heldOut().size();
+  state.settings.update(lesson.record);
   return state;
 }
 
@@ -216,9 +269,9 @@ Step stepOf(const ProgramSource &source, const CompileOptions &options, const tr
 }
 
 /// Trains with progress, metrics and signals; the log says how it ended.
-train::TrainSummary trainLogged(train::Model &model, const train::TextData &data, const train::TrainSettings &settings,
-                                train::RunState &state, train::CheckpointDirectory &directory, const Step &step,
-                                int64_t weights) {
+train::TrainSummary trainLogged(train::Model &model, const train::TrainingData &data,
+                                const train::TrainSettings &settings, train::RunState &state,
+                                train::CheckpointDirectory &directory, const Step &step, int64_t weights) {
   train::Progress progress(stderr, isatty(STDERR_FILENO) != 0);
   train::InterruptGuard guard;
   train::RunLog log(directory.path(), state.step);
@@ -258,7 +311,7 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
   declareOptions(line);
   if (!line.parse(args))
     return kDone;
-  const train::TrainSettings settings = settingsOf(line);
+  train::TrainSettings settings = settingsOf(line);
   const int64_t keep = line.integer("keep", 3, 0);
   if (keep == 1)
     throw UsageError("option '--keep' expects 0 or at least 2, but got 1");
@@ -270,16 +323,15 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
   const double peakFlops = line.real("peak-flops", 0, 0, std::numeric_limits<double>::infinity());
   const ProgramSource source = programOf(line);
 
-  const train::TextData data(line.required("data"), line.real("held-out", 0.05, 0, 0.9),
-                             line.integer("held-out-max", kDefaultHeldOut, 0));
-  data.checkWindow(settings.seq);
+  const Lesson lesson = lessonOf(line, settings);
   const auto parameters = modelParameters(source);
   int64_t weights = 0;
   for (const auto &spec : parameters)
     weights += spec.elements();
   chooseActivations(line, source, settings.batch, settings.seq, settings.accumulate, options);
-  train::RunState state = startState(line, source, settings, options, data);
-  const std::string name = runName(source, line.get<std::string>("scale", ""), weights, settings);
+  train::RunState state = startState(line, source, settings, options, lesson);
+  const std::string name =
+      runName(source, line.get<std::string>("scale", ""), weights, settings) + (lesson.task ? "_mqar" : "");
   if (line.has("dry-run")) {
     const PlanReport plan = planModel(source, settings.batch, settings.seq, options, settings.accumulate);
     std::cout << nlohmann::ordered_json{{"name", name},
@@ -306,9 +358,7 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
   std::cerr << "compiling " << source.path << ": " << weights << " parameters, " << precisionName(options.precision)
             << "\n";
   auto model = compileModel(source, options);
-  if (model->vocab() < train::ByteTokenizer::kBytes)
-    throw RuntimeError(RuntimeError::Kind::InvalidArgument, "training on bytes needs a vocabulary of at least 256, but "
-                                                            "the model's is " + std::to_string(model->vocab()));
+  checkVocabulary(lesson, model->vocab());
   if (place.from) {
     train::loadCheckpoint(*place.from->path, *model);
     std::cerr << "resuming from " << *place.from->path << "\n";
@@ -318,7 +368,7 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
 
   const Step step = stepOf(source, options, settings, parameters, model->vocab(), peakFlops);
   std::cerr << step.text << "\n";
-  const train::TrainSummary summary = trainLogged(*model, data, settings, state, directory, step, weights);
+  const train::TrainSummary summary = trainLogged(*model, lesson.data(), settings, state, directory, step, weights);
   nlohmann::ordered_json result = {{"status", summary.interrupted ? "interrupted" : "done"},
                                    {"step", summary.step},
                                    {"skipped_steps", summary.skipped},
@@ -334,7 +384,7 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
                                    {"peak_memory_bytes", train::processMemory().peak},
                                    {"checkpoint", summary.checkpoint}};
   if (summary.heldOut) {
-    const double gzip = train::gzipBitsPerByte(data.heldOut());
+    const double gzip = train::gzipBitsPerByte(lesson.text->heldOut());
     std::printf("held-out loss  %.4f nats per byte\nheld-out text  %.4f bits per byte (%lld bytes)\n"
                 "gzip -9        %.4f bits per byte of the same text\n",
                 summary.heldOut->nats, summary.heldOut->bitsPerByte, (long long)summary.heldOut->bytes, gzip);
@@ -343,7 +393,7 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
     result["valid_bits_per_byte"] = summary.heldOut->bitsPerByte;
     result["gzip_bits_per_byte"] = gzip;
   }
-  if (!summary.interrupted)
+  if (!summary.interrupted && lesson.text)
     printSamples(line, *model, sampler, sampleTokens);
   std::cout << result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
   return kDone;

@@ -2,6 +2,7 @@
 // The rules of an example, its distribution, and the accuracy.
 //===----------------------------------------------------------------------===//
 #include "runtime/core/Error.h"
+#include "runtime/eval/MqarData.h"
 #include "runtime/eval/MqarScore.h"
 #include "tests/unit/runtime/BigramModel.h"
 #include "tests/unit/runtime/TestFiles.h"
@@ -194,4 +195,39 @@ TEST(MqarScoreTest, CountsRightQueries) {
   BigramModel<double> narrow(65);
   EXPECT_EQ(messageOf<RuntimeError>([&] { scoreMqar(narrow, generator, 4, 2); }),
             "the task uses 66 ids, but the model's vocabulary is 65");
+}
+
+TEST(MqarDataTest, RowsAreExamplesOfTheTasksAndBatchesRepeat) {
+  const MqarTask four{256, 4, 64}, sixteen{256, 16, 64};
+  const MqarData data({four, sixteen});
+  const int64_t B = 64, T = 64;
+  std::vector<int32_t> ids(B * T), labels(B * T), again(B * T), other(B * T), ignored(B * T);
+  std::map<int64_t, int> rowsOfPairs;
+  for (int64_t step : {1, 2, 3}) {
+    data.batch(7, step, B, T, ids, labels);
+    for (int64_t b = 0; b < B; ++b)
+      ++rowsOfPairs[T - std::count(labels.begin() + b * T, labels.begin() + (b + 1) * T, train::kIgnoredLabel)];
+  }
+  ASSERT_EQ(rowsOfPairs.size(), 2u);
+  EXPECT_NEAR(rowsOfPairs[4], 96, 35) << "half of 192, within 5 deviations";
+  data.batch(7, 3, B, T, again, ignored);
+  EXPECT_EQ(ids, again);
+  EXPECT_EQ(labels, ignored);
+  data.batch(7, 4, B, T, other, ignored);
+  EXPECT_NE(ids, other);
+  // No row twice, in a step or from step to step.
+  std::set<std::vector<int32_t>> rows;
+  for (const auto &all : {ids, other})
+    for (int64_t b = 0; b < B; ++b)
+      rows.insert(std::vector<int32_t>(all.begin() + b * T, all.begin() + (b + 1) * T));
+  EXPECT_EQ(rows.size(), size_t(2 * B));
+}
+
+TEST(MqarDataTest, WhatDoesNotFit) {
+  EXPECT_NE(messageOf<RuntimeError>([] { MqarData({}); }), "");
+  EXPECT_EQ(messageOf<RuntimeError>([] { MqarData({{256, 4, 64}, {256, 32, 128}}); }),
+            "expected examples of one length and vocabulary to train on, but got 64 and 128 tokens, 256 and 256 ids");
+  const MqarData data({{256, 4, 64}});
+  EXPECT_EQ(messageOf<RuntimeError>([&] { data.checkWindow(32); }),
+            "expected sequences of the task's 64 tokens, but got 32");
 }
