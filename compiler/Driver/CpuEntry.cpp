@@ -2,6 +2,7 @@
 #include "compiler/Driver/Pipeline.h"
 #include "compiler/Plan/CpuProgram.h"
 #include "runtime/core/Error.h"
+#include "runtime/train/Documents.h"
 
 using namespace tidegate;
 using mlir::func::FuncOp;
@@ -53,6 +54,8 @@ public:
       : compilation(options), program(source) {
     generate.entry = entry;
     generate.inputShapes = inputShapes;
+    if (options.documents && !program.takes(entry, kPositions))
+      generate.inputShapes.erase(kPositions);
     auto module = compilation.generate(program, generate);
     FuncOp function = entryOf(*module);
     for (unsigned i = 0; i < function.getNumArguments(); ++i)
@@ -100,6 +103,8 @@ public:
   }
 
 private:
+  static constexpr const char *kPositions = "positions";
+
   FuncOp entryOf(mlir::ModuleOp module) {
     for (auto function : module.getOps<FuncOp>())
       if (!function.isPrivate())
@@ -147,6 +152,8 @@ private:
                                                                   std::to_string(sizes.T));
     for (const ValueSpec &spec : in)
       expect(spec, given.at(spec.name), sizes.of(spec), "input");
+    if (compilation.options.documents)
+      train::checkPositions(given.at(kPositions).as<int32_t>(), sizes.B, sizes.T);
     return sizes;
   }
 

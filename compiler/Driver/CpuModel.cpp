@@ -2,6 +2,7 @@
 #include "compiler/Driver/CpuModel.h"
 
 #include "runtime/core/Error.h"
+#include "runtime/train/Documents.h"
 
 #include <cmath>
 #include <cstring>
@@ -104,6 +105,7 @@ public:
   const std::vector<train::ParameterSpec> &parameters() const override { return specs; }
   Dtype dtype() const override { return type; }
   int64_t vocab() const override { return vocabulary; }
+  bool hasDocuments() const override { return compilation.options.documents; }
   HostSpan parameter(size_t i) override { return weights.span(flat.offsets[i], specs[i].elements()); }
   HostSpan gradient(size_t i) override { return gradients.span(flat.offsets[i], specs[i].elements()); }
   HostSpan moment(int k, size_t i) override {
@@ -131,7 +133,8 @@ public:
   train::LossResult evalLoss(const train::TokenBatch &batch) override {
     checkBatch(batch);
     HostTensor sum(type, {1}), count(type, {1});
-    auto bindings = inputs(batch.ids, batch.labels);
+    const Positions positions = positionsOf(batch.positions, batch.B, batch.T);
+    auto bindings = inputs(batch.ids, batch.labels, positions);
     bindings.push_back(sum.view().data);
     bindings.push_back(count.view().data);
     part(ModelPart::Loss).entry("loss").run(batch.B, batch.T, bindings);
@@ -139,10 +142,12 @@ public:
     return {n > 0 ? sum.view().get(0) / n : 0, int64_t(n)};
   }
 
-  HostTensor logits(std::span<const int32_t> ids, int64_t B, int64_t T) override {
+  HostTensor logits(std::span<const int32_t> ids, int64_t B, int64_t T,
+                    std::span<const int32_t> given) override {
     checkTokens(ids, B, T, "id", false);
     HostTensor out(type, {B, T, vocabulary});
-    auto bindings = inputs(ids, {});
+    const Positions positions = positionsOf(given, B, T);
+    auto bindings = inputs(ids, {}, positions);
     bindings.push_back(out.view().data);
     part(ModelPart::Logits).entry("model").run(B, T, bindings);
     return out;
@@ -170,7 +175,8 @@ private:
   train::LossResult lossAndGradients(const train::TokenBatch &batch, const Array &to) {
     checkBatch(batch);
     HostTensor loss(type, {1});
-    auto bindings = inputs(batch.ids, batch.labels);
+    const Positions positions = positionsOf(batch.positions, batch.B, batch.T);
+    auto bindings = inputs(batch.ids, batch.labels, positions);
     bindings.push_back(loss.view().data);
     for (size_t i : order)
       bindings.push_back(to.at(flat.offsets[i]));
@@ -213,10 +219,25 @@ private:
   void checkBatch(const train::TokenBatch &batch) const {
     checkTokens(batch.ids, batch.B, batch.T, "id", false);
     checkTokens(batch.labels, batch.B, batch.T, "label", true);
-    if (!batch.positions.empty())
-      throw RuntimeError(RuntimeError::Kind::InvalidArgument,
-                         "expected a batch without document positions, but got some: the model is compiled without "
-                         "document boundaries");
+  }
+
+  using Positions = std::vector<int32_t>;
+
+  /// What the program takes: nothing if it is compiled without documents, else the
+  /// positions given, or one document a row. `first` tokens of each row were fed before.
+  Positions positionsOf(std::span<const int32_t> given, int64_t B, int64_t T,
+                        std::span<const int32_t> first = {}) const {
+    if (!hasDocuments()) {
+      if (!given.empty())
+        throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                           "expected tokens without document positions, but got some: the model is compiled without "
+                           "document boundaries");
+      return {};
+    }
+    if (given.empty())
+      return train::positionsOfRows(B, T, first);
+    train::checkPositions(given, B, T, first);
+    return {given.begin(), given.end()};
   }
 
   void checkTokens(std::span<const int32_t> tokens, int64_t B, int64_t T, const char *what, bool mayIgnore) const {
@@ -232,13 +253,16 @@ private:
                                std::to_string(vocabulary));
   }
 
-  /// Leading bindings: ids, labels if any, weights.
-  std::vector<void *> inputs(std::span<const int32_t> ids, std::span<const int32_t> labels) const {
+  /// Leading bindings: ids, labels if any, weights, positions if any.
+  std::vector<void *> inputs(std::span<const int32_t> ids, std::span<const int32_t> labels,
+                             const Positions &positions) const {
     std::vector<void *> bindings{const_cast<int32_t *>(ids.data())};
     if (!labels.empty())
       bindings.push_back(const_cast<int32_t *>(labels.data()));
     for (size_t i : order)
       bindings.push_back(weights.at(flat.offsets[i]));
+    if (!positions.empty())
+      bindings.push_back(const_cast<int32_t *>(positions.data()));
     return bindings;
   }
 
@@ -289,10 +313,10 @@ private:
 /// Carries the recurrent states of B rows from call to call.
 class CpuDecoder : public train::Decoder {
 public:
-  CpuDecoder(CpuModel &model, int64_t B) : model(model), B(B) {
-    // Bindings: ids, weights, states; logits, new states.
+  CpuDecoder(CpuModel &model, int64_t B) : model(model), B(B), fed(B, 0) {
+    // Bindings: ids, weights, positions if any, states; logits, new states.
     const runtime::Plan &plan = executor().plan();
-    size_t arguments = 1 + model.order.size();
+    size_t arguments = 1 + model.order.size() + model.hasDocuments();
     size_t numStates = (plan.bindings - arguments - 1) / 2;
     for (const runtime::Buffer &buffer : plan.buffers)
       if (buffer.binding >= int(arguments) && buffer.binding < int(arguments + numStates)) {
@@ -302,10 +326,11 @@ public:
       }
   }
 
-  HostTensor feed(std::span<const int32_t> ids, int64_t T) override {
+  HostTensor feed(std::span<const int32_t> ids, int64_t T, std::span<const int32_t> given) override {
     model.checkTokens(ids, B, T, "id", false);
     HostTensor logits(model.type, {B, T, model.vocabulary}), last(model.type, {B, model.vocabulary});
-    auto bindings = model.inputs(ids, {});
+    const CpuModel::Positions positions = model.positionsOf(given, B, T, fed);
+    auto bindings = model.inputs(ids, {}, positions);
     for (HostTensor &state : states)
       bindings.push_back(state.view().data);
     bindings.push_back(logits.view().data);
@@ -313,6 +338,8 @@ public:
       bindings.push_back(state.view().data);
     executor().run(B, T, bindings);
     std::swap(states, next);
+    for (int64_t b = 0; b < B && !positions.empty(); ++b)
+      fed[b] = positions[(b + 1) * T - 1] + 1;
     size_t bytes = model.vocabulary * dtypeSize(model.type);
     for (int64_t b = 0; b < B; ++b)
       std::memcpy(last.bytes().data() + b * bytes, logits.bytes().data() + ((b + 1) * T - 1) * bytes, bytes);
@@ -324,6 +351,7 @@ private:
 
   CpuModel &model;
   int64_t B;
+  CpuModel::Positions fed; ///< Tokens of each row's document so far.
   std::vector<HostTensor> states, next;
 };
 

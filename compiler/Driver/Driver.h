@@ -42,6 +42,9 @@ struct CompileOptions {
   ScanForm form = ScanForm::Chunk;
   int64_t chunk = 0; ///< Rows of a chunk; 0: the compiler's choice.
   int threads = 0;   ///< 0: all cores.
+  /// Rows hold several documents: nothing looks across their boundaries, and the
+  /// program takes the positions of tokens in their documents (`positions`, B x T).
+  bool documents = false;
   /// How many layers (iterations of `repeat`, from the first) keep only their
   /// inputs for the backward and are run again in it: less memory, more work.
   int64_t recomputedLayers = 0;
@@ -127,10 +130,18 @@ public:
 };
 
 /// Any function, layer or the model by name. `inputShapes` are those of the
-/// tensors at hand; they bind what the declaration leaves open.
+/// tensors at hand; they bind what the declaration leaves open. With
+/// `options.documents` the entry has a further input `positions` (i32, B x T)
+/// unless it declares one.
 std::unique_ptr<EntryProgram> compileEntry(const ProgramSource &source, const std::string &entry,
                                            const CompileOptions &options,
                                            const std::map<std::string, std::vector<int64_t>> &inputShapes);
+
+/// True if the entry's declaration has a tensor argument of this name.
+bool entryTakes(const ProgramSource &source, const std::string &entry, const std::string &tensor);
+
+/// False if the model has a scan over chunks, which goes on across documents.
+bool separatesDocuments(const ProgramSource &source);
 
 /// One training step's memory and work at given B and T, before running it.
 struct PlanReport {

@@ -70,7 +70,14 @@ void Compilation::fail() {
 
 OwningOpRef<ModuleOp> Compilation::generate(LoadedProgram &program, dsl::GenerateOptions generate) {
   generate.f64 = options.precision == Precision::F64;
-  return program.generate(context, generate);
+  auto module = program.generate(context, generate);
+  if (!options.documents)
+    return module;
+  PassManager pm(&context);
+  pm.addPass(createCanonicalizerPass());
+  pm.addPass(rec::createNnDocuments());
+  check(pm.run(*module));
+  return module;
 }
 
 void Compilation::simplify(ModuleOp module) {

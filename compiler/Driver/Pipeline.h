@@ -21,6 +21,8 @@ public:
   explicit LoadedProgram(const ProgramSource &source);
 
   std::vector<train::ParameterSpec> parameters();
+  /// True if an entry (empty: the model) declares a tensor argument of this name.
+  bool takes(const std::string &entry, const std::string &tensor) const;
   const std::vector<dsl::SourceText> &files() const { return program->sourceFiles(); }
   const std::vector<dsl::ParamInfo> &params() const { return program->params(); }
   /// An entry as the front end generates it (the model if `options.entry` is empty).
@@ -45,7 +47,8 @@ struct Compilation {
       fail();
   }
 
-  /// The entry as the front end generates it (the model if `options.entry` is empty).
+  /// The entry as the front end generates it (the model if `options.entry` is empty),
+  /// with positions as its last argument where documents are packed.
   mlir::OwningOpRef<mlir::ModuleOp> generate(LoadedProgram &program, dsl::GenerateOptions options = {});
 
   /// In place; each throws CompileError. In order:

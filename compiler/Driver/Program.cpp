@@ -2,6 +2,7 @@
 #include "compiler/Driver/Driver.h"
 #include "compiler/Driver/Pipeline.h"
 #include "frontends/dsl/HfConfig.h"
+#include "ir/Rec/RecOps.h"
 
 using namespace tidegate;
 
@@ -45,6 +46,14 @@ std::vector<train::ParameterSpec> LoadedProgram::parameters() {
   return specs;
 }
 
+bool LoadedProgram::takes(const std::string &entry, const std::string &tensor) const {
+  for (const dsl::EntryInfo &info : program->entries())
+    if (info.name == entry || (info.kind == "model" && (entry.empty() || entry == "model")))
+      if (llvm::is_contained(info.tensors, tensor))
+        return true;
+  return false;
+}
+
 mlir::OwningOpRef<mlir::ModuleOp> LoadedProgram::generate(mlir::MLIRContext &context,
                                                           const dsl::GenerateOptions &options) {
   auto module = program->generate(context, options, diagnostics);
@@ -62,6 +71,18 @@ ParamList tidegate::programParams(const ProgramSource &source) {
   for (const dsl::ParamInfo &param : program.params())
     params.emplace_back(param.name, param.value);
   return params;
+}
+
+bool tidegate::entryTakes(const ProgramSource &source, const std::string &entry, const std::string &tensor) {
+  return LoadedProgram(source).takes(entry, tensor);
+}
+
+bool tidegate::separatesDocuments(const ProgramSource &source) {
+  Compilation compilation({});
+  LoadedProgram program(source);
+  bool separates = true;
+  compilation.generate(program)->walk([&](rec::ScanOp scan) { separates &= scan.getChunk() == 1; });
+  return separates;
 }
 
 std::vector<SourceFile> tidegate::sourceFiles(const ProgramSource &source) {

@@ -201,10 +201,17 @@ bool Program::hasModel() const { return impl->symbols.model(); }
 
 std::vector<EntryInfo> Program::entries() const {
   std::vector<EntryInfo> entries;
+  auto add = [&](const Function *function, bool isLibrary) {
+    EntryInfo info{function->name.text.str(), spelling(function->kind).str(), {}, isLibrary};
+    for (const Argument &argument : function->args)
+      if (argument.isTensor)
+        info.tensors.push_back(argument.name.text.str());
+    entries.push_back(std::move(info));
+  };
   for (const Function *function : impl->symbols.programFunctions())
-    entries.push_back({function->name.text.str(), spelling(function->kind).str(), false});
+    add(function, false);
   for (const Function *function : impl->symbols.libraryFunctions())
-    entries.push_back({function->name.text.str(), spelling(function->kind).str(), true});
+    add(function, true);
   return entries;
 }
 

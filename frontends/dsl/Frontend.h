@@ -56,6 +56,7 @@ struct WeightInfo {
 struct EntryInfo {
   std::string name;
   std::string kind; ///< `fn`, `layer`, `model`.
+  std::vector<std::string> tensors; ///< Names of its tensor arguments.
   bool isLibrary = false;
 };
 

@@ -51,7 +51,8 @@ struct LossFunctions {
 };
 
 /// Makes `@loss` and `@loss_and_grads` of `model(ids: ?x?xi32, weights...) ->
-/// logits: ?x?xV`. Labels are shifted already; negative ones are ignored.
+/// logits: ?x?xV`. Labels are shifted already; negative ones are ignored. The
+/// model may take positions, ?x?xi32, behind the weights; so do the two then.
 /// Argument attributes of the weights are carried over.
 /// Errors: as buildGradient, and a model of another signature.
 llvm::FailureOr<LossFunctions> buildLossAndGradients(mlir::func::FuncOp model, const AutodiffOptions &options = {});

@@ -12,6 +12,8 @@ using namespace mlir;
 using namespace tidegate;
 using namespace tidegate::autodiff;
 
+static bool isFloat(Type type) { return isa<FloatType>(getElementTypeOrSelf(type)); }
+
 namespace {
 struct LossBuilder {
   func::FuncOp model;
@@ -40,18 +42,21 @@ struct LossBuilder {
 } // namespace
 
 FailureOr<LossBuilder> LossBuilder::of(func::FuncOp model) {
-  auto isRows = [](Type type, int64_t rank, bool isFloat) {
+  auto isRows = [](Type type, int64_t rank, bool wantsFloat) {
     auto tensor = dyn_cast<RankedTensorType>(type);
     return tensor && tensor.getRank() == rank && nn::rowRank(tensor) == 2 &&
-           (isFloat ? isa<FloatType>(tensor.getElementType()) : tensor.getElementType().isInteger(32));
+           (wantsFloat ? isa<FloatType>(tensor.getElementType()) : tensor.getElementType().isInteger(32));
   };
-  if (model.getNumResults() != 1 || !isRows(model.getResultTypes()[0], 3, /*isFloat=*/true) ||
-      model.getNumArguments() < 1 || !isRows(model.getArgumentTypes()[0], 2, /*isFloat=*/false))
+  if (model.getNumResults() != 1 || !isRows(model.getResultTypes()[0], 3, /*wantsFloat=*/true) ||
+      model.getNumArguments() < 1 || !isRows(model.getArgumentTypes()[0], 2, /*wantsFloat=*/false))
     return model.emitOpError("expects a model that maps ids of type tensor<?x?xi32> and weights to logits of type "
                              "tensor<?x?xVxELEMENT>, but got ")
            << model.getFunctionType();
-  for (Type type : model.getArgumentTypes().drop_front())
-    if (!isa<FloatType>(getElementTypeOrSelf(type)))
+  auto others = model.getArgumentTypes().drop_front();
+  if (!others.empty() && others.back() == model.getArgumentTypes()[0]) // positions
+    others = others.drop_back();
+  for (Type type : others)
+    if (!isFloat(type))
       return model.emitOpError("expects only weights behind the ids, but got ") << type;
   auto logits = cast<RankedTensorType>(model.getResultTypes()[0]);
   OpBuilder builder(model->getContext());
@@ -107,7 +112,7 @@ func::FuncOp LossBuilder::loss(func::FuncOp nll) {
 
 FailureOr<func::FuncOp> LossBuilder::lossAndGrads(func::FuncOp nll, Differentiator &differentiator) {
   SmallVector<Type> results{scalar};
-  llvm::append_range(results, model.getArgumentTypes().drop_front());
+  llvm::append_range(results, llvm::make_filter_range(model.getArgumentTypes(), isFloat));
   func::FuncOp entry = this->entry("loss_and_grads", results);
   Block &body = entry.getBody().front();
   auto call = func::CallOp::create(builder, loc, nll, ValueRange{logitsIn(entry), entry.getArgument(1)});
@@ -132,7 +137,9 @@ FailureOr<func::FuncOp> LossBuilder::lossAndGrads(func::FuncOp nll, Differentiat
     return failure();
   }
   SmallVector<Value> returned{mean};
-  for (Value weight : entry.getArguments().drop_front(2)) {
+  for (Value weight : entry.getArguments()) {
+    if (!isFloat(weight.getType()))
+      continue;
     Value cotangent = cotangents.lookup(weight);
     returned.push_back(cotangent ? cotangent : nn::zerosLike(builder, loc, weight));
   }

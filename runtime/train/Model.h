@@ -61,8 +61,11 @@ class Decoder {
 public:
   virtual ~Decoder() = default;
   /// Feeds T more tokens of every row (ids: B x T, row-major) and returns the
-  /// logits after the last one: [B, vocab], in the model's dtype.
-  virtual runtime::HostTensor feed(std::span<const int32_t> ids, int64_t T) = 0;
+  /// logits after the last one: [B, vocab], in the model's dtype. With
+  /// `positions` (B x T, of a model with documents) position 0 starts a document;
+  /// without them the tokens go on with what was fed.
+  virtual runtime::HostTensor feed(std::span<const int32_t> ids, int64_t T,
+                                   std::span<const int32_t> positions = {}) = 0;
 };
 
 /// A compiled model with its weights, gradients and AdamW moments.
@@ -70,8 +73,9 @@ public:
 /// Shapes: ids are B x T, row-major. labels[b, t] is the token that position t
 ///         has to predict, so the caller has already shifted; kIgnoredLabel is
 ///         left out of the loss. B and T may change per call.
-/// Errors: RuntimeError, InvalidArgument for ids outside [0, vocab) and labels
-///         outside it that are not kIgnoredLabel.
+/// Errors: RuntimeError, InvalidArgument for ids outside [0, vocab), labels
+///         outside it that are not kIgnoredLabel, positions that neither continue
+///         nor start a document, and positions for a model without documents.
 class Model {
 public:
   virtual ~Model() = default;
@@ -79,6 +83,9 @@ public:
   virtual const std::vector<ParameterSpec> &parameters() const = 0;
   virtual runtime::Dtype dtype() const = 0; ///< F32 or F64: of weights, gradients, moments, logits.
   virtual int64_t vocab() const = 0;
+  /// True if nothing looks across the document boundaries of a row, and so if
+  /// positions may be given.
+  virtual bool hasDocuments() const { return false; }
 
   /// Views valid as long as the model; `i` counts as in parameters().
   virtual runtime::HostSpan parameter(size_t i) = 0;
@@ -94,8 +101,9 @@ public:
   virtual LossResult evalLoss(const TokenBatch &batch) = 0;
   /// Leaves the gradients of the mean loss, unclipped, in gradient(i).
   virtual LossResult lossAndGradients(const TokenBatch &batch) = 0;
-  /// [B, T, vocab].
-  virtual runtime::HostTensor logits(std::span<const int32_t> ids, int64_t B, int64_t T) = 0;
+  /// [B, T, vocab]. Positions as in TokenBatch.
+  virtual runtime::HostTensor logits(std::span<const int32_t> ids, int64_t B, int64_t T,
+                                     std::span<const int32_t> positions = {}) = 0;
   /// Starts from the zero state and reads the weights as they are at each call.
   virtual std::unique_ptr<Decoder> decoder(int64_t B) = 0;
 };

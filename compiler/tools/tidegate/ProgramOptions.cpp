@@ -18,6 +18,7 @@ void tool::addCompileOptions(CommandLine &line) {
   line.option<std::string>("form", "F", "how recurrences run: chunk (default) or token");
   line.option<int64_t>("chunk", "C", "tokens of a chunk (default: the compiler's choice)");
   line.option<int64_t>("threads", "N", "CPU threads (default: all)");
+  line.flag("documents", "rows may hold several documents: nothing looks across their boundaries");
 }
 
 void tool::addFormatOption(CommandLine &line) {
@@ -42,6 +43,7 @@ CompileOptions tool::compileOptionsOf(const CommandLine &line) {
   CompileOptions options;
   options.precision = line.choice<Precision>("precision", {{"f32", Precision::F32}, {"f64", Precision::F64}});
   options.form = line.choice<ScanForm>("form", {{"chunk", ScanForm::Chunk}, {"token", ScanForm::Token}});
+  options.documents = line.has("documents");
   options.chunk = line.integer("chunk", 0, line.has("chunk") ? 1 : 0);
   options.threads = static_cast<int>(line.integer("threads", 0, line.has("threads") ? 1 : 0));
   if (options.threads > 0)

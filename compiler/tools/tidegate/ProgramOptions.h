@@ -10,7 +10,7 @@ namespace tidegate::tool {
 
 /// --set.
 void addProgramOptions(CommandLine &line);
-/// --precision, --form, --chunk, --threads, --device.
+/// --precision, --form, --chunk, --threads, --device, --documents.
 void addCompileOptions(CommandLine &line);
 /// --format text|json.
 void addFormatOption(CommandLine &line);

@@ -155,3 +155,36 @@ func.func @vector_state(%x: tensor<?x?x2x4xf32>, %m: tensor<?x?x2x4x4xf32>) -> t
   } -> tensor<?x2x4xf32>
   return %s : tensor<?x2x4xf32>
 }
+
+// -----
+
+func.func @reset_behind_a_read(%x: tensor<?x?x2x4xf32>, %f: tensor<?x?x2xf32>) -> tensor<?x?x2x4xf32> {
+  // expected-note @below {{this scan}}
+  %o, %s = rec.scan chunk 1 (%x, %f : tensor<?x?x2x4xf32>, tensor<?x?x2xf32>) kinds [0, 0] out_kinds [0] states 1 {
+  ^bb0(%k: tensor<4xf32>, %ft: tensor<f32>, %S: tensor<4x4xf32>):
+    %old = nn.dot %k, %S contract [0] x [0] : tensor<4xf32>, tensor<4x4xf32>
+    // expected-warning @below {{scan stays in token form: the state is reset behind another use of it}}
+    %R = rec.reset %S, %ft : tensor<4x4xf32>, tensor<f32>
+    %kk = nn.dot %k, %k contract [] x [] : tensor<4xf32>, tensor<4xf32>
+    %next = nn.add %R, %kk : tensor<4x4xf32>, tensor<4x4xf32>
+    rec.yield %old, %next : tensor<4xf32>, tensor<4x4xf32>
+  } -> tensor<?x?x2x4xf32>, tensor<?x2x4x4xf32>
+  return %o : tensor<?x?x2x4xf32>
+}
+
+// -----
+
+func.func @reset_to_a_value_of_the_token(%x: tensor<?x?x2x4xf32>, %m: tensor<?x?x2x4x4xf32>, %f: tensor<?x?x2xf32>)
+    -> tensor<?x2x4x4xf32> {
+  // expected-note @below {{this scan}}
+  %s = rec.scan chunk 1 (%x, %m, %f : tensor<?x?x2x4xf32>, tensor<?x?x2x4x4xf32>, tensor<?x?x2xf32>) kinds [0, 0, 0]
+      out_kinds [] states 1 {
+  ^bb0(%k: tensor<4xf32>, %mt: tensor<4x4xf32>, %ft: tensor<f32>, %S: tensor<4x4xf32>):
+    // expected-warning @below {{scan stays in token form: the state is reset to a value of the token}}
+    %R = rec.reset %S, %ft to %mt : tensor<4x4xf32>, tensor<f32>, tensor<4x4xf32>
+    %kk = nn.dot %k, %k contract [] x [] : tensor<4xf32>, tensor<4xf32>
+    %next = nn.add %R, %kk : tensor<4x4xf32>, tensor<4x4xf32>
+    rec.yield %next : tensor<4x4xf32>
+  } -> tensor<?x2x4x4xf32>
+  return %s : tensor<?x2x4x4xf32>
+}

@@ -218,3 +218,45 @@ func.func @other_scans_are_kept(%x: tensor<?x?x2x4xf32>)
   } -> tensor<?x2x4x4xf32>, tensor<?x?x2x4x4xf32>
   return %chunked, %reverse, %saving : tensor<?x2x4x4xf32>, tensor<?x2x4x4xf32>, tensor<?x2x4x4xf32>
 }
+
+// -----
+
+// Documents: scores of one document only, the entry state for rows before the first begin, the initial value under the
+// decay since it for rows behind one, and of the adds those of the last document.
+
+// CHECK-LABEL: func.func @documents(
+// CHECK-SAME:    %[[K:[^:]*]]: tensor<?x?x2x4xf32>, %[[V:[^:]*]]: tensor<?x?x2x8xf32>, %[[F:[^:]*]]: tensor<?x?x2xf32>, %[[S0:[^:]*]]: tensor<?x2x4x8xf32>
+// CHECK:         rec.scan chunk 16(%[[K]], %[[V]], %[[F]], %[[S0]] :
+// CHECK-SAME:      init(%[[S0]] : tensor<?x2x4x8xf32>) kinds [0, 0, 0, 4] out_kinds [0] states 1 {
+// CHECK:         ^bb0(%[[KT:.*]]: tensor<16x4xf32>, %[[VT:.*]]: tensor<16x8xf32>, %[[FT:.*]]: tensor<16xf32>, %[[INIT:.*]]: tensor<4x8xf32>, %[[S:.*]]: tensor<4x8xf32>):
+// CHECK:           %[[ROW:.*]] = nn.reshape %[[FT]] : tensor<16xf32> -> tensor<16x1xf32>
+// CHECK:           %[[BEGINS:.*]] = nn.stop_gradient %[[ROW]]
+// CHECK:           %[[COUNT:.*]] = rec.cumsum %[[BEGINS]]
+// CHECK:           %[[TOTAL:.*]] = nn.reduce_sum %[[BEGINS]] [0]
+// CHECK:           %[[BEFORE:.*]] = nn.equal %[[COUNT]], %[[ZERO:.*]] :
+// CHECK:           %[[OLD:.*]] = nn.select %[[BEFORE]], %[[KT]], %[[ZERO]]
+// CHECK:           nn.dot %[[OLD]], %[[S]] contract [1] x [0]
+// CHECK:           %[[NEW:.*]] = nn.select %[[BEFORE]], %[[ZERO]], %[[KT]]
+// CHECK:           nn.dot %[[NEW]], %[[INIT]] contract [1] x [0]
+// CHECK:           %[[ALL:.*]] = rec.decay_scores %[[KT]], %[[KT]] at [1] x [0]
+// CHECK:           %[[SAME:.*]] = nn.equal %[[COUNT]], %{{.*}} : tensor<16x1xf32>, tensor<1x16xf32>
+// CHECK:           %[[P:.*]] = nn.select %[[SAME]], %[[ALL]], %[[ZERO]]
+// CHECK:           nn.dot %[[P]], %[[VT]] contract [1] x [0]
+// CHECK:           %[[NONE:.*]] = nn.equal %[[TOTAL]], %[[ZERO]]
+// CHECK:           nn.select %[[NONE]], %[[S]], %[[INIT]]
+// CHECK:           %[[LAST:.*]] = nn.equal %[[COUNT]], %[[TOTAL]]
+// CHECK:           %[[LEFT:.*]] = nn.select %[[LAST]], %[[KT]], %[[ZERO]]
+// CHECK:           nn.dot %[[LEFT]], %[[VT]] contract [0] x [0]
+func.func @documents(%k: tensor<?x?x2x4xf32>, %v: tensor<?x?x2x8xf32>, %f: tensor<?x?x2xf32>, %s0: tensor<?x2x4x8xf32>)
+    -> tensor<?x?x2x8xf32> {
+  %o, %s = rec.scan chunk 1 (%k, %v, %f, %s0 : tensor<?x?x2x4xf32>, tensor<?x?x2x8xf32>, tensor<?x?x2xf32>, tensor<?x2x4x8xf32>)
+      init (%s0 : tensor<?x2x4x8xf32>) kinds [0, 0, 0, 4] out_kinds [0] states 1 {
+  ^bb0(%kt: tensor<4xf32>, %vt: tensor<8xf32>, %ft: tensor<f32>, %init: tensor<4x8xf32>, %S: tensor<4x8xf32>):
+    %R = rec.reset %S, %ft to %init : tensor<4x8xf32>, tensor<f32>, tensor<4x8xf32>
+    %kv = nn.dot %kt, %vt contract [] x [] : tensor<4xf32>, tensor<8xf32>
+    %next = nn.add %R, %kv : tensor<4x8xf32>, tensor<4x8xf32>
+    %ot = nn.dot %kt, %next contract [0] x [0] : tensor<4xf32>, tensor<4x8xf32>
+    rec.yield %ot, %next : tensor<8xf32>, tensor<4x8xf32>
+  } -> tensor<?x?x2x8xf32>, tensor<?x2x4x8xf32>
+  return %o : tensor<?x?x2x8xf32>
+}

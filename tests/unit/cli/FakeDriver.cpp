@@ -102,6 +102,12 @@ std::string tidegate::emitStage(const ProgramSource &source, const std::string &
   return stage + " of vocab " + std::to_string(vocabOf(source)) + "\n";
 }
 
+bool tidegate::entryTakes(const ProgramSource &, const std::string &, const std::string &tensor) {
+  return tensor == "x" || tensor == "w";
+}
+
+bool tidegate::separatesDocuments(const ProgramSource &) { return true; }
+
 std::unique_ptr<EntryProgram> tidegate::compileEntry(const ProgramSource &, const std::string &, const CompileOptions &,
                                                      const std::map<std::string, std::vector<int64_t>> &) {
   return std::make_unique<ScaleRows>();

@@ -65,7 +65,7 @@ public:
     return result;
   }
 
-  runtime::HostTensor logits(Ids ids, int64_t B, int64_t time) override {
+  runtime::HostTensor logits(Ids ids, int64_t B, int64_t time, Ids = {}) override {
     runtime::HostTensor result(dtype(), {B, time, size});
     for (int64_t row = 0; row < B * time; ++row)
       logitsOf(ids[row], result.as<T>().data() + row * size);
@@ -77,7 +77,7 @@ public:
       BigramModel &model;
       int64_t B;
       Last(BigramModel &model, int64_t B) : model(model), B(B) {}
-      runtime::HostTensor feed(Ids ids, int64_t time) override {
+      runtime::HostTensor feed(Ids ids, int64_t time, Ids = {}) override {
         runtime::HostTensor result(model.dtype(), {B, model.size});
         for (int64_t b = 0; b < B; ++b)
           model.logitsOf(ids[b * time + time - 1], result.as<T>().data() + b * model.size);

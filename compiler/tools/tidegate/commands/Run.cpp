@@ -7,6 +7,7 @@
 #include "runtime/core/Error.h"
 #include "runtime/core/Safetensors.h"
 #include "runtime/core/Suggest.h"
+#include "runtime/train/Documents.h"
 
 #include <algorithm>
 #include <iostream>
@@ -79,6 +80,33 @@ EntryProgram::Tensors gather(const SafetensorsFile &file, const std::vector<Valu
   return tensors;
 }
 
+constexpr const char *kPositions = "positions", *kBoundaries = "cu_seqlens";
+
+/// Which documents the rows hold: `positions` (B x T) as given, or from
+/// `cu_seqlens`, the boundaries of one row; else one document a row.
+runtime::HostTensor positionsOf(const SafetensorsFile &file, const ValueSpec &spec, RowSizes &rows) {
+  if (file.contains(kPositions))
+    return gather(file, {spec}, rows, true).at(kPositions);
+  if (!file.contains(kBoundaries)) {
+    const int64_t B = rows.size[0].value_or(1), T = rows.size[1].value_or(1);
+    return runtime::HostTensor::of<int32_t>({B, T}, train::positionsOfRows(B, T));
+  }
+  const std::string where = "'" + file.path() + "', tensor '" + kBoundaries + "': ";
+  try {
+    const runtime::HostTensor boundaries = file.tensor(kBoundaries).to(runtime::Dtype::I64);
+    if (boundaries.shape().size() != 1)
+      invalid("expected a list of document boundaries, but its shape is " + runtime::shapeText(boundaries.shape()));
+    if (rows.size[0].value_or(1) != 1)
+      invalid("expected one row of tokens to cut, but '" + rows.source[0] + "' has B = " +
+              std::to_string(*rows.size[0]) + "; give '" + kPositions + "' (B x T) instead");
+    const auto cuts = boundaries.as<int64_t>();
+    const int64_t T = rows.size[1] ? *rows.size[1] : cuts.empty() ? 0 : cuts.back();
+    return runtime::HostTensor::of<int32_t>({1, T}, train::positionsOfBoundaries(cuts, T));
+  } catch (const RuntimeError &error) {
+    invalid(where + error.what());
+  }
+}
+
 /// A tensor in the file that nothing takes is most likely a misspelt one.
 void expectAllUsed(const SafetensorsFile &file, const std::vector<ValueSpec> &specs, const std::string &what) {
   std::vector<std::string> names;
@@ -99,7 +127,9 @@ void expectAllUsed(const SafetensorsFile &file, const std::vector<ValueSpec> &sp
 ExitCode tool::runEntry(std::span<const std::string> args) {
   CommandLine line("run", "FILE",
                    "Executes a function, a layer or the model on tensors by name; weights are inputs as well. With\n"
-                   "--grad the outputs also hold grad.NAME, the vector-Jacobian product, of every floating input.");
+                   "--grad the outputs also hold grad.NAME, the vector-Jacobian product, of every floating input.\n"
+                   "A row may hold several documents: the inputs then say where each begins, by 'positions' (B x T,\n"
+                   "the place of a token in its document) or, for one row, by 'cu_seqlens' (0, ..., T).");
   addProgramOptions(line);
   line.option<std::string>("entry", "NAME", "function, layer or model to run");
   line.option<std::string>("inputs", "PATH", "safetensors file of the inputs");
@@ -114,13 +144,30 @@ ExitCode tool::runEntry(std::span<const std::string> args) {
   if (line.has("grad"))
     cotangents.emplace(line.required("grad"));
 
+  const ProgramSource source = programOf(line);
+  CompileOptions options = compileOptionsOf(line);
+  const bool ownPositions = entryTakes(source, entry, kPositions);
+  const bool cuts = inputs.contains(kBoundaries) && !entryTakes(source, entry, kBoundaries);
+  if (cuts && inputs.contains(kPositions))
+    invalid("'" + inputs.path() + "': expected the tensor '" + kPositions + "' or '" + kBoundaries + "', but got both");
+  options.documents |= cuts || (inputs.contains(kPositions) && !ownPositions);
   std::map<std::string, std::vector<int64_t>> shapes;
   for (const auto &[name, tensor] : inputs.entries())
-    shapes[name] = tensor.shape;
-  auto program = compileEntry(programOf(line), entry, compileOptionsOf(line), shapes);
+    if (!cuts || name != kBoundaries)
+      shapes[name] = tensor.shape;
+  auto program = compileEntry(source, entry, options, shapes);
   RowSizes rows;
-  expectAllUsed(inputs, program->inputs(), "input");
-  EntryProgram::Tensors given = gather(inputs, program->inputs(), rows, true), seeds;
+  std::vector<ValueSpec> known = program->inputs(), fromFile = known;
+  if (cuts)
+    known.push_back({kBoundaries, {}, runtime::Dtype::I64});
+  expectAllUsed(inputs, known, "input");
+  if (options.documents)
+    std::erase_if(fromFile, [](const ValueSpec &spec) { return spec.name == kPositions; });
+  EntryProgram::Tensors given = gather(inputs, fromFile, rows, true), seeds;
+  if (options.documents)
+    for (const ValueSpec &spec : program->inputs())
+      if (spec.name == kPositions)
+        given.emplace(kPositions, positionsOf(inputs, spec, rows));
   if (cotangents) {
     expectAllUsed(*cotangents, program->outputs(), "output");
     seeds = gather(*cotangents, program->outputs(), rows, false);

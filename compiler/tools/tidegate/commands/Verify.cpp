@@ -33,10 +33,10 @@ VerifyReport verifyGolden(const CommandLine &line, ProgramSource source, Compile
 }
 
 VerifyReport verifyForms(const CommandLine &line, const ProgramSource &source, const CompileOptions &options) {
-  for (const char *name : {"precision", "form"})
+  for (const char *name : {"precision", "form", "documents"})
     if (line.has(name))
       throw UsageError(std::string("option '--") + name + "' needs --golden: without it every precision and form is "
-                                                          "compared");
+                                                          "compared, and packed documents");
   LadderSizes sizes;
   sizes.batch = line.integer("batch", sizes.batch, 1);
   sizes.seed = static_cast<uint64_t>(line.integer("seed", 1, 0));
@@ -44,17 +44,21 @@ VerifyReport verifyForms(const CommandLine &line, const ProgramSource &source, c
     std::erase_if(sizes.lengths, [&](int64_t T) { return T >= line.integer("seq", 1, 1); });
     sizes.lengths.push_back(line.integer("seq", 1, 1));
   }
-  auto compile = [&](Precision precision, ScanForm form) {
+  auto compile = [&](Precision precision, ScanForm form, bool documents = false) {
     CompileOptions one = options;
     one.precision = precision;
     one.form = form;
     one.remarks = precision == Precision::F32; // Once.
+    one.documents = documents;
     return compileModel(source, one);
   };
   auto token64 = compile(Precision::F64, ScanForm::Token), chunk64 = compile(Precision::F64, ScanForm::Chunk),
        chunk32 = compile(Precision::F32, ScanForm::Chunk);
+  std::unique_ptr<train::Model> documents64;
+  if (separatesDocuments(source))
+    documents64 = compile(Precision::F64, ScanForm::Chunk, /*documents=*/true);
   VerifyReport report;
-  climbLadder({*token64, *chunk64, *chunk32}, sizes, report);
+  climbLadder({*token64, *chunk64, *chunk32, documents64.get()}, sizes, report);
   return report;
 }
 
@@ -64,8 +68,8 @@ ExitCode tool::runVerify(std::span<const std::string> args) {
   CommandLine line("verify", "FILE",
                    "Checks a program's model. With --golden: logits, loss, every gradient and five AdamW losses\n"
                    "against a reference's, in f64 and f32. Without: token form, chunk form, derived gradients, finite\n"
-                   "differences, decoding and f32 against each other, on random weights. Exit code 0 only if\n"
-                   "everything holds.");
+                   "differences, decoding, packed documents and f32 against each other, on random weights. Exit code 0\n"
+                   "only if everything holds.");
   addProgramOptions(line);
   line.option<std::string>("golden", "DIR", "folder of config.json, model.safetensors, golden.safetensors");
   line.option<int64_t>("batch", "B", "rows, without --golden (default 2)");

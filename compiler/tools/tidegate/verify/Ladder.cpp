@@ -32,7 +32,14 @@ constexpr double kGradientFloor = 1e-3;    // Of the largest gradient: below it,
 
 struct Batch {
   int64_t B, T;
-  std::vector<int32_t> ids, labels;
+  std::vector<int32_t> ids, labels, positions;
+
+  /// Tokens begin .. end of row b.
+  Batch(const Batch &from, int64_t b, int64_t begin, int64_t end)
+      : B(1), T(end - begin), ids(from.ids.begin() + b * from.T + begin, from.ids.begin() + b * from.T + end),
+        labels(from.labels.begin() + b * from.T + begin, from.labels.begin() + b * from.T + end) {}
+
+  train::TokenBatch tokens() const { return {ids, labels, B, T, positions}; }
 
   Batch(int64_t B, int64_t T, int64_t vocab, uint64_t seed) : B(B), T(T), ids(B * T), labels(B * T) {
     RandomStream stream(seed, "verify batch");
@@ -75,8 +82,8 @@ std::string lengthText(int64_t T) { return "T = " + std::to_string(T); }
 /// Every gradient of `a` against `b`'s, both computed for the same batch.
 void compareGradients(Model &a, Model &b, const Batch &batch, const std::string &check, double bound,
                       VerifyReport &report) {
-  a.lossAndGradients({batch.ids, batch.labels, batch.B, batch.T});
-  b.lossAndGradients({batch.ids, batch.labels, batch.B, batch.T});
+  a.lossAndGradients(batch.tokens());
+  b.lossAndGradients(batch.tokens());
   double most = 0;
   for (size_t p = 0; p < b.parameters().size(); ++p)
     most = std::max(most, largest(b.gradient(p)));
@@ -89,7 +96,7 @@ void compareGradients(Model &a, Model &b, const Batch &batch, const std::string 
 class DirectionalCheck {
 public:
   DirectionalCheck(Model &model, const Batch &batch, uint64_t seed) : model(model), batch(batch), seed(seed) {
-    model.lossAndGradients({batch.ids, batch.labels, batch.B, batch.T});
+    model.lossAndGradients(batch.tokens());
     for (size_t p = 0; p < model.parameters().size(); ++p) {
       norms.push_back(norm(model.gradient(p)));
       whole = std::hypot(whole, norms.back());
@@ -119,7 +126,7 @@ public:
         for (int64_t i = 0; i < weight.elements; ++i)
           weight.set(i, base[k][i] + distance * draw(stream, i));
       }
-      return model.evalLoss({batch.ids, batch.labels, batch.B, batch.T}).loss;
+      return model.evalLoss(batch.tokens()).loss;
     };
     const double difference = (8 * (lossAt(h) - lossAt(-h)) - (lossAt(2 * h) - lossAt(-2 * h))) / (12 * h);
     for (size_t k = 0; k < which.size(); ++k)
@@ -177,12 +184,107 @@ double decodingError(Model &model, const Batch &batch) {
   return worst / scale;
 }
 
+/// Lengths of documents that fill T tokens: of one token, shorter than a
+/// convolution, ending inside a chunk of 64 and at its end, and longer than one.
+std::vector<int64_t> documentLengths(int64_t T) {
+  std::vector<int64_t> lengths;
+  for (int64_t length : {1, 2, 13, 48, 3, 66})
+    if (T > 0) {
+      lengths.push_back(std::min<int64_t>(length, T));
+      T -= lengths.back();
+    }
+  if (T > 0)
+    lengths.push_back(T);
+  return lengths;
+}
+
+/// Rows of several documents in one go against each document alone.
+void checkDocuments(Model &packed, Model &alone, Batch batch, VerifyReport &report) {
+  struct Document {
+    int64_t b, begin, end;
+  };
+  std::vector<Document> documents;
+  for (int64_t b = 0; b < batch.B; ++b) {
+    std::vector<int64_t> lengths = documentLengths(batch.T);
+    if (b % 2)
+      std::reverse(lengths.begin(), lengths.end());
+    int64_t begin = 0;
+    for (int64_t length : lengths) {
+      documents.push_back({b, begin, begin + length});
+      for (int64_t t = 0; t < length; ++t)
+        batch.positions.push_back(static_cast<int32_t>(t));
+      begin += length;
+    }
+  }
+
+  const int64_t vocab = alone.vocab();
+  HostTensor logits = packed.logits(batch.ids, batch.B, batch.T, batch.positions);
+  const train::LossResult loss = packed.lossAndGradients(batch.tokens());
+  std::vector<std::vector<double>> gradients;
+  for (size_t p = 0; p < alone.parameters().size(); ++p)
+    gradients.emplace_back(alone.parameters()[p].elements());
+  double separateLoss = 0;
+  for (const auto &[b, begin, end] : documents) {
+    const Batch document(batch, b, begin, end);
+    HostTensor expected = alone.logits(document.ids, 1, document.T);
+    const HostSpan all = logits.view();
+    HostSpan part{all.dtype, static_cast<std::byte *>(all.data) + (b * batch.T + begin) * vocab * dtypeSize(all.dtype),
+                  document.T * vocab};
+    report.add("packed documents = separate runs", "row " + std::to_string(b) + ", tokens " + std::to_string(begin) +
+                                                       " to " + std::to_string(end - 1),
+               relativeError(part, expected.view()), kFormBound);
+    const train::LossResult result = alone.lossAndGradients(document.tokens());
+    const double share = double(result.count) / double(loss.count);
+    separateLoss += share * result.loss;
+    for (size_t p = 0; p < gradients.size(); ++p)
+      for (int64_t i = 0; i < int64_t(gradients[p].size()); ++i)
+        gradients[p][i] += share * alone.gradient(p).get(i);
+  }
+  report.add("packed documents = separate runs", "loss", relativeError(loss.loss, separateLoss), kFormBound);
+  double most = 0;
+  for (std::vector<double> &gradient : gradients)
+    for (double x : gradient)
+      most = std::max(most, std::abs(x));
+  for (size_t p = 0; p < gradients.size(); ++p) {
+    HostSpan expected{runtime::Dtype::F64, gradients[p].data(), int64_t(gradients[p].size())};
+    report.add("gradients, packed = separate", alone.parameters()[p].name,
+               relativeError(packed.gradient(p), expected, kGradientFloor * most), kFormGradientBound);
+  }
+
+  // The documents of a row one after the other, each in two pieces where it has two tokens.
+  auto decoder = packed.decoder(1);
+  for (const auto &[b, begin, end] : documents) {
+    if (b > 0)
+      break;
+    const Batch document(batch, b, begin, end);
+    const int64_t head = (document.T + 1) / 2;
+    auto feed = [&](int64_t from, int64_t to) {
+      auto part = [&, begin = begin](const std::vector<int32_t> &all) {
+        return std::span(all).subspan(begin + from, to - from);
+      };
+      return decoder->feed(part(batch.ids), to - from, part(batch.positions));
+    };
+    HostTensor last = feed(0, head);
+    if (head < document.T)
+      last = feed(head, document.T);
+    HostTensor full = alone.logits(document.ids, 1, document.T);
+    const HostSpan all = full.view();
+    HostSpan expected{all.dtype, static_cast<std::byte *>(all.data) + (document.T - 1) * vocab * dtypeSize(all.dtype),
+                      vocab};
+    report.add("decoding behind a reset = separate run",
+               "tokens " + std::to_string(begin) + " to " + std::to_string(end - 1),
+               relativeError(last.view(), expected), kFormBound);
+  }
+}
+
 } // namespace
 
 void tool::climbLadder(const LadderModels &models, const LadderSizes &sizes, VerifyReport &report) {
-  auto &[token64, chunk64, chunk32] = models;
+  auto &[token64, chunk64, chunk32, documents64] = models;
   for (Model *model : {&token64, &chunk64, &chunk32})
     randomWeights(*model, sizes.seed);
+  if (documents64)
+    randomWeights(*documents64, sizes.seed);
   const int64_t vocab = token64.vocab(), longest = *std::max_element(sizes.lengths.begin(), sizes.lengths.end());
   auto batchOf = [&](int64_t T) { return Batch(sizes.batch, T, vocab, sizes.seed); };
   auto logits = [](Model &model, const Batch &batch) { return model.logits(batch.ids, batch.B, batch.T); };
@@ -205,4 +307,6 @@ void tool::climbLadder(const LadderModels &models, const LadderSizes &sizes, Ver
     report.add("f32 = f64", lengthText(longest), relativeError(narrow.view(), wide.view()), kSingleBound);
   }
   compareGradients(chunk32, chunk64, whole, "gradients, f32 = f64", kSingleGradientBound, report);
+  if (documents64)
+    checkDocuments(*documents64, chunk64, whole, report);
 }

@@ -1,7 +1,7 @@
 //===- Ladder.h - A program's compiled forms against each other -*- C++ -*-===//
 // The fp64 token form is the oracle. Rungs: chunk form = token form; derived
 // gradients of both = each other = finite differences; decoding with carried
-// state = full forward; f32 = f64 to rounding.
+// state = full forward; f32 = f64 to rounding; packed documents = separate runs.
 //===----------------------------------------------------------------------===//
 #pragma once
 
@@ -10,9 +10,10 @@
 
 namespace tidegate::tool {
 
-/// The same program, compiled three ways.
+/// The same program, compiled several ways.
 struct LadderModels {
   train::Model &token64, &chunk64, &chunk32;
+  train::Model *documents64 = nullptr; ///< Chunk form with documents; null if the program does not separate them.
 };
 
 struct LadderSizes {
@@ -21,7 +22,7 @@ struct LadderSizes {
   uint64_t seed = 1;
 };
 
-/// Fills all three models with the same random weights, all of them off their
+/// Fills all models with the same random weights, all of them off their
 /// trivial initial values, climbs the rungs and adds their rows.
 void climbLadder(const LadderModels &models, const LadderSizes &sizes, VerifyReport &report);
 
