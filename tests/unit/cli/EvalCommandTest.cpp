@@ -1,6 +1,8 @@
 //===- EvalCommandTest.cpp --------------------------------------*- C++ -*-===//
 // eval from the shell: its three measures, and bad input.
 //===----------------------------------------------------------------------===//
+#include "runtime/data/Prepare.h"
+#include "runtime/data/Tokenizer.h"
 #include "tests/unit/cli/ToolRun.h"
 
 #include <cmath>
@@ -50,6 +52,47 @@ TEST_F(EvalCommandTest, Perplexity) {
   json part = json::parse(tool("eval run --data held --max-tokens 10 --seq 4").lastLine());
   EXPECT_EQ(part["tokens"], 10);
   EXPECT_EQ(part["predicted"], 7);
+}
+
+TEST_F(EvalCommandTest, ShardsAreTheirTokens) {
+  // Two documents; each starts with id 256, which stands for no byte.
+  writeText(path("a.jsonl"), "{\"text\": \"the cat sat.\"}\n{\"text\": \"a dog!\"}\n");
+  tidegate::data::PrepareOptions options;
+  options.inputs = {path("a.jsonl")};
+  options.out = path("shards");
+  tidegate::data::prepare(options, *tidegate::data::makeByteTokenizer(), {});
+  json result = json::parse(tool("eval run --data shards --tokenizer bytes --precision f64").lastLine());
+  EXPECT_EQ(result["tokens"], 12 + 6 + 2);
+  EXPECT_EQ(result["predicted"], 19);
+  writeText(path("same"), "_the cat sat._a dog!"); // As many tokens.
+  json text = json::parse(tool("eval run --data same --precision f64").lastLine());
+  EXPECT_EQ(text["predicted"], 19);
+  EXPECT_NE(text["perplexity"], result["perplexity"]);
+  json half = json::parse(tool("eval run --data shards --max-tokens 13").lastLine());
+  EXPECT_EQ(half["predicted"], 12);
+  expectFailure(1, "eval run --data . --tokenizer bytes", "dataset.json");
+  expectFailure(1, "eval run --data held --tokenizer nowhere", "'nowhere' does not exist");
+}
+
+TEST_F(EvalCommandTest, AnotherTokenizer) {
+  const std::string file = TIDEGATE_SOURCE_DIR "/tests/unit/runtime/data/Inputs/llama2.json";
+  const auto tokenizer = tidegate::data::openTokenizer(file);
+  const std::string vocab = std::to_string(tokenizer->vocab());
+  ASSERT_EQ(tool("train m.tg --set V=" + vocab + " --data text --steps 1 --seq 16 --out wide").code, 0);
+  json result = json::parse(tool("eval wide --data held --tokenizer " + file).lastLine());
+  EXPECT_EQ(result["tokens"], tokenizer->prefix().size() + tokenizer->encode(readText(path("held"))).size());
+  EXPECT_EQ(result["bytes"], 40);
+  auto scores = lines(tool("eval wide --requests r.jsonl --tokenizer " + file).out);
+  const size_t before = tokenizer->encode("the cat sat").size(), all = tokenizer->encode("the cat sat.").size();
+  EXPECT_EQ(scores.at(1)["tokens"], json({all - before}));
+  EXPECT_EQ(scores.at(2)["tokens"][0], tokenizer->encode("the").size()) << "an empty context is what begins a text";
+
+  tidegate::data::PrepareOptions options;
+  options.inputs = {path("held")};
+  options.out = path("shards");
+  tidegate::data::prepare(options, *tidegate::data::makeByteTokenizer(), {});
+  expectFailure(1, "eval wide --data shards --tokenizer " + file, "was made by another one");
+  expectFailure(1, "eval run --requests r.jsonl --tokenizer " + file, "is not in the model's vocabulary of 272");
 }
 
 TEST_F(EvalCommandTest, Requests) {

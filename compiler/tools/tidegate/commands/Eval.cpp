@@ -3,15 +3,13 @@
 // associative recall. Input is read and checked before anything is compiled.
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/tidegate/Commands.h"
+#include "compiler/tools/tidegate/EvalTokens.h"
 #include "compiler/tools/tidegate/MqarOptions.h"
 #include "compiler/tools/tidegate/ProgramOptions.h"
 #include "compiler/tools/tidegate/RunRecord.h"
 #include "runtime/core/Error.h"
 #include "runtime/core/FileIo.h"
 #include "runtime/eval/MqarScore.h"
-#include "runtime/eval/Perplexity.h"
-#include "runtime/eval/RequestScores.h"
-#include "runtime/train/ByteTokenizer.h"
 
 #include <chrono>
 #include <cmath>
@@ -29,7 +27,9 @@ using runtime::RuntimeError;
 namespace {
 
 void declareOptions(CommandLine &line) {
-  line.option<std::string>("data", "PATH", "perplexity: the text whose bytes are predicted");
+  line.option<std::string>("data", "PATH", "perplexity: the text, or the directory of shards, that is predicted");
+  line.option<std::string>("tokenizer", "T", "bytes, a *.model, a tokenizer.json, or a directory with one (default: "
+                                             "the run's, else bytes)");
   line.option<std::string>("requests", "FILE", "log-likelihood requests, one JSON object a line; - is standard input");
   line.option<std::string>("task", "NAME", "a made-up task: mqar (associative recall)");
   line.option<int64_t>("batch", "B", "rows at a time; changes the speed only (default 8)");
@@ -96,22 +96,14 @@ void print(const ordered_json &json) {
 ExitCode evaluatePerplexity(const CommandLine &line, train::FoundCheckpoint found, const CompileOptions &options,
                             int64_t B) {
   const int64_t T = lengthOf(line, found, 2);
-  const runtime::MappedFile file(line.required("data"));
-  std::string_view text = file.text().substr(0, line.integer("max-tokens", std::numeric_limits<int64_t>::max(), 2));
-  if (text.size() < 2)
-    throw RuntimeError(RuntimeError::Kind::InvalidArgument, "expected at least 2 tokens in '" + file.path() +
-                                                                "', but got " + std::to_string(text.size()));
-  const eval::TokenStream tokens{static_cast<int64_t>(text.size()), [text](int64_t first, std::span<int32_t> out) {
-                                   std::transform(text.begin() + first, text.begin() + first + out.size(),
-                                                  out.begin(), [](char c) { return static_cast<unsigned char>(c); });
-                                 }};
+  const EvalTokens tokens = openTokens(line.required("data"), tokenizerOf(line, found.state),
+                                       line.integer("max-tokens", std::numeric_limits<int64_t>::max(), 2));
   Subject subject(std::move(found), options);
   Waiting waiting;
   const eval::PerplexityResult result = eval::perplexity(
-      *subject.model, tokens, B, T, [&](int64_t done, int64_t all) { waiting("windows", done, all); });
+      *subject.model, tokens.stream, B, T, [&](int64_t done, int64_t all) { waiting("windows", done, all); });
   // What is not predicted counts like the mean of what is.
-  const double bits = result.meanNats() * static_cast<double>(result.tokens) /
-                      (static_cast<double>(text.size()) * std::numbers::ln2);
+  const double bits = result.meanNats() * static_cast<double>(result.tokens) / (tokens.bytes * std::numbers::ln2);
   std::printf("perplexity     %.4f per token (%lld predicted, %lld windows of %lld)\nloss           %.4f nats per "
               "token\nbits per byte  %.4f\n",
               result.perplexity(), (long long)result.predicted, (long long)result.windows, (long long)T,
@@ -123,10 +115,10 @@ ExitCode evaluatePerplexity(const CommandLine &line, train::FoundCheckpoint foun
          {"byte_perplexity", std::exp2(bits)},
          {"tokens", result.tokens},
          {"predicted", result.predicted},
-         {"bytes", text.size()},
+         {"bytes", std::llround(tokens.bytes)},
          {"windows", result.windows},
          {"seq", T},
-         {"data", file.path()},
+         {"data", line.required("data")},
          {"checkpoint", *subject.found.path}});
   return kDone;
 }
@@ -148,7 +140,8 @@ void printTable(const std::vector<eval::TaskSummary> &tasks) {
   for (const eval::TaskSummary &task : tasks)
     width = std::max(width, task.task.size());
   // Beside the results, which may go on to another program.
-  std::fprintf(stderr, "%-*s  %9s  %-16s  %-16s  %s\n", int(width), "task", "requests", "acc", "acc_norm", "perplexity");
+  std::fprintf(stderr, "%-*s  %9s  %-16s  %-16s  %s\n", int(width), "task", "requests", "acc", "acc_norm",
+               "perplexity");
   for (const eval::TaskSummary &task : tasks) {
     const auto perplexity = task.perplexity();
     std::fprintf(stderr, "%-*s  %9lld  %-16s  %-16s  %s\n", int(width), task.task.c_str(), (long long)task.requests,
@@ -160,14 +153,15 @@ void printTable(const std::vector<eval::TaskSummary> &tasks) {
 ExitCode evaluateRequests(const CommandLine &line, train::FoundCheckpoint found, const CompileOptions &options,
                           int64_t B) {
   eval::EncodeOptions encoding{lengthOf(line, found, 1), std::nullopt};
+  const RunTokenizer tokenizer = tokenizerOf(line, found.state);
   const std::vector<eval::Request> requests = eval::readRequests(line.required("requests"));
   Subject subject(std::move(found), options);
-  if (subject.model->vocab() > train::ByteTokenizer::kBos)
-    encoding.bos = train::ByteTokenizer::kBos;
+  if (tokenizer.tokenizer->bos() && *tokenizer.tokenizer->bos() < subject.model->vocab())
+    encoding.bos = tokenizer.tokenizer->bos();
   Waiting waiting;
   const std::vector<eval::RequestScore> scores =
-      eval::scoreRequests(*subject.model, train::ByteTokenizer::encode, requests, B, encoding,
-                          [&](int64_t done, int64_t all) { waiting("continuations", done, all); });
+      eval::scoreRequests(*subject.model, [&](std::string_view text) { return tokenizer.encode(text); }, requests, B,
+                          encoding, [&](int64_t done, int64_t all) { waiting("continuations", done, all); });
   std::string results;
   for (size_t i = 0; i < requests.size(); ++i)
     results += eval::toJson(requests[i], scores[i]).dump() + "\n";
@@ -221,8 +215,8 @@ ExitCode evaluateMqar(const CommandLine &line, train::FoundCheckpoint found, con
 ExitCode tool::runEval(std::span<const std::string> args) {
   CommandLine line("eval", "CHECKPOINT",
                    "Measures a trained model: --data TEXT its perplexity, --requests FILE the log-likelihoods of\n"
-                   "continuations and accuracies, --task mqar its recall. CHECKPOINT is a step-N directory, or a run's\n"
-                   "directory, whose newest checkpoint is taken. The last line of stdout is a JSON object.");
+                   "continuations and accuracies, --task mqar its recall. CHECKPOINT is a step-N directory, or a\n"
+                   "run's directory, whose newest checkpoint is taken. The last line of stdout is a JSON object.");
   declareOptions(line);
   if (!line.parse(args))
     return kDone;
