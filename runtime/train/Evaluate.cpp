@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <numbers>
 #include <zlib.h>
@@ -14,11 +15,12 @@
 using namespace tidegate::train;
 using tidegate::runtime::RuntimeError;
 
-TextLoss tidegate::train::evaluateText(Model &model, std::string_view text, int64_t B, int64_t T) {
-  const int64_t bytes = static_cast<int64_t>(text.size()), targets = bytes - 1;
+TextLoss tidegate::train::evaluateText(Model &model, const data::HeldOut &text, int64_t vocab, int64_t most, int64_t B,
+                                       int64_t T) {
+  const int64_t all = static_cast<int64_t>(text.ids.size()), tokens = std::min(all, most), targets = tokens - 1;
   if (targets < 1)
     throw RuntimeError(RuntimeError::Kind::InvalidArgument,
-                       "expected at least 2 bytes to evaluate on, but got " + std::to_string(bytes));
+                       "expected at least 2 tokens to evaluate on, but got " + std::to_string(tokens));
   T = std::min(T, targets);
   const int64_t windows = (targets + T - 1) / T;
   std::vector<int32_t> ids, labels;
@@ -28,13 +30,15 @@ TextLoss tidegate::train::evaluateText(Model &model, std::string_view text, int6
     ids.assign(rows * T, 0);
     labels.assign(rows * T, kIgnoredLabel); // The last window may be short: nothing counts behind its end.
     for (int64_t i = 0, from = first * T; i < rows * T && from + i < targets; ++i) {
-      ids[i] = static_cast<unsigned char>(text[from + i]);
-      labels[i] = static_cast<unsigned char>(text[from + i + 1]);
+      ids[i] = text.ids[from + i];
+      labels[i] = text.ids[from + i + 1];
     }
     LossResult result = model.evalLoss({ids, labels, rows, T});
     sum += result.loss * static_cast<double>(result.count);
   }
-  return {sum / static_cast<double>(targets), (sum / std::numbers::ln2 + 8) / static_cast<double>(bytes), bytes};
+  const double bytes = static_cast<double>(text.textBytes) * static_cast<double>(tokens) / static_cast<double>(all);
+  return {sum / static_cast<double>(targets), (sum / std::numbers::ln2 + std::log2(double(vocab))) / bytes, tokens,
+          std::llround(bytes)};
 }
 
 double tidegate::train::gzipBitsPerByte(std::string_view text) {

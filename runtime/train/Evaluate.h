@@ -1,9 +1,11 @@
-//===- Evaluate.h - How well a model predicts held-out bytes ----*- C++ -*-===//
+//===- Evaluate.h - How well a model predicts held-out text -----*- C++ -*-===//
 // Bits per byte over every byte of a text, comparable with any compressor of
-// the same text, and the compressor to compare with: gzip -9.
+// the same text and between tokenizers, and the compressor to compare with:
+// gzip -9.
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include "runtime/data/BatchSource.h"
 #include "runtime/train/Model.h"
 
 #include <string_view>
@@ -11,14 +13,15 @@
 namespace tidegate::train {
 
 struct TextLoss {
-  double nats = 0;        ///< Mean per predicted byte.
-  double bitsPerByte = 0; ///< Over all bytes; the first, which nothing predicts, counts 8.
-  int64_t bytes = 0;
+  double nats = 0;        ///< Mean per predicted token.
+  double bitsPerByte = 0; ///< Over all bytes; the first token, which nothing predicts, counts log2(vocab).
+  int64_t tokens = 0, bytes = 0;
 };
 
-/// Cuts `text` (2 bytes or more) into windows of T tokens, B at a time. Each
-/// byte but the first is predicted once, from the bytes of its window before it.
-TextLoss evaluateText(Model &model, std::string_view text, int64_t B, int64_t T);
+/// Cuts the first `most` tokens of a text (2 or more) into windows of T, B at a
+/// time. Each token but the first is predicted once, from the tokens of its
+/// window before it. `vocab`: of the tokens.
+TextLoss evaluateText(Model &model, const data::HeldOut &text, int64_t vocab, int64_t most, int64_t B, int64_t T);
 
 /// Bits per byte of the text as one `gzip -9` file, header included.
 double gzipBitsPerByte(std::string_view text);

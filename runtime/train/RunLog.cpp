@@ -113,6 +113,7 @@ void RunLog::evaluation(int64_t step, const TextLoss &loss) {
   line({{"step", step},
         {"held_out_loss", loss.nats},
         {"held_out_bits_per_byte", loss.bitsPerByte},
+        {"held_out_tokens", loss.tokens},
         {"held_out_bytes", loss.bytes}});
   const std::pair<const char *, double> scalars[] = {{"held_out/loss", loss.nats},
                                                      {"held_out/bits_per_byte", loss.bitsPerByte}};

@@ -12,6 +12,7 @@
 
 using namespace tidegate::train;
 using tidegate::runtime::RuntimeError;
+namespace data = tidegate::data;
 
 namespace {
 
@@ -49,13 +50,8 @@ private:
 /// One run from its first to its last step.
 class Run {
 public:
-  Run(Model &model, const TrainingData &data, const TrainSettings &settings, RunState &state, RunSurroundings &run)
-      : model(model), data(data), settings(settings), state(state), run(run), saver(run.directory),
-        ids(settings.tokensPerStep()), labels(settings.tokensPerStep()) {
-    const int64_t tokens = settings.batch * settings.seq;
-    for (int64_t i = 0; i < settings.accumulate; ++i)
-      microBatches.push_back({std::span(ids).subspan(i * tokens, tokens),
-                              std::span(labels).subspan(i * tokens, tokens), settings.batch, settings.seq});
+  Run(Model &model, data::OpenedData &opened, const TrainSettings &settings, RunState &state, RunSurroundings &run)
+      : model(model), opened(opened), settings(settings), state(state), run(run), saver(run.directory) {
     summary.trainLoss = kNan;
   }
 
@@ -63,7 +59,7 @@ public:
     while (state.step < steps && !(summary.interrupted = run.stop())) {
       step();
       if (settings.evalEvery && state.step % settings.evalEvery == 0 && state.step < steps)
-        evaluate(settings.evalBytes);
+        evaluate(settings.evalTokens);
       if (settings.saveEvery && state.step % settings.saveEvery == 0 && state.step < steps)
         save();
       report(saver.poll());
@@ -71,7 +67,7 @@ public:
     save();
     report(saver.finish());
     if (!summary.interrupted)
-      summary.heldOut = evaluate(std::string_view::npos);
+      summary.heldOut = evaluate(std::numeric_limits<int64_t>::max());
     summary.step = state.step;
     summary.skipped = state.skipped;
     if (stepsDone == 1)
@@ -85,11 +81,11 @@ private:
   void step() {
     const auto start = Clock::now();
     const int64_t step = ++state.step;
-    data.batch(state.seed, step, settings.batch * settings.accumulate, settings.seq, ids, labels);
+    const data::Batch batch = opened.training->next(settings.batch * settings.accumulate, settings.seq);
     const double waited = secondsSince(start);
     const StepConfig config{settings.schedule.rate(step), settings.beta1,  settings.beta2,         settings.eps,
                             settings.weightDecay,         settings.maxNorm, step - state.skipped};
-    const StepResult result = model.trainStep(microBatches, config);
+    const StepResult result = model.trainStep(microBatchesOf(batch), config);
     state.tokens += settings.tokensPerStep();
     state.skipped += result.skipped;
     state.skippedInARow = result.skipped ? state.skippedInARow + 1 : 0;
@@ -99,6 +95,18 @@ private:
                          "the gradient was not finite for " + std::to_string(state.skippedInARow) +
                              " steps in a row, the last of them step " + std::to_string(step) +
                              "; try a lower learning rate");
+  }
+
+  std::vector<TokenBatch> microBatchesOf(const data::Batch &batch) const {
+    const int64_t tokens = settings.batch * settings.seq;
+    std::vector<TokenBatch> microBatches;
+    for (int64_t i = 0; i < settings.accumulate; ++i) {
+      auto part = [&](const std::vector<int32_t> &all) {
+        return all.empty() ? std::span<const int32_t>() : std::span(all).subspan(i * tokens, tokens);
+      };
+      microBatches.push_back({part(batch.ids), part(batch.labels), settings.batch, settings.seq, part(batch.positions)});
+    }
+    return microBatches;
   }
 
   /// Everything that is said about a step.
@@ -130,11 +138,10 @@ private:
       lossSum = 0, losses = 0;
   }
 
-  std::optional<TextLoss> evaluate(size_t bytes) {
-    const std::string_view text = data.heldOut().substr(0, bytes);
-    if (text.size() < 2)
+  std::optional<TextLoss> evaluate(int64_t tokens) {
+    if (opened.heldOut.ids.size() < 2)
       return std::nullopt;
-    const TextLoss loss = evaluateText(model, text, settings.batch, settings.seq);
+    const TextLoss loss = evaluateText(model, opened.heldOut, opened.vocab, tokens, settings.batch, settings.seq);
     run.progress.note("step " + std::to_string(state.step) + "  " + lossText(loss));
     run.log.evaluation(state.step, loss);
     return loss;
@@ -144,6 +151,7 @@ private:
     const auto start = Clock::now();
     run.log.sync();
     report(saver.finish());
+    state.data = opened.training->state();
     saver.save(model, state);
     summary.saveSeconds += secondsSince(start);
   }
@@ -156,14 +164,12 @@ private:
   }
 
   Model &model;
-  const TrainingData &data;
+  data::OpenedData &opened;
   const TrainSettings &settings;
   RunState &state;
   RunSurroundings &run;
   CheckpointWriter saver;
   const int64_t steps = settings.schedule.steps;
-  std::vector<int32_t> ids, labels;
-  std::vector<TokenBatch> microBatches;
   TrainSummary summary;
   StepTime time;
   ProcessMemory lastMemory;
@@ -195,9 +201,8 @@ nlohmann::ordered_json TrainSettings::toJson() const {
   return json;
 }
 
-TrainSummary tidegate::train::train(Model &model, const TrainingData &data, const TrainSettings &settings,
-                                    RunState &state, RunSurroundings &run) {
+TrainSummary tidegate::train::train(Model &model, data::OpenedData &data, const TrainSettings &settings, RunState &state,
+                                    RunSurroundings &run) {
   settings.schedule.validate();
-  data.checkWindow(settings.seq);
   return Run(model, data, settings, state, run).whole();
 }

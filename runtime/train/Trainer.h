@@ -5,12 +5,12 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include "runtime/data/BatchSource.h"
 #include "runtime/train/CheckpointWriter.h"
 #include "runtime/train/Evaluate.h"
 #include "runtime/train/LrSchedule.h"
 #include "runtime/train/Progress.h"
 #include "runtime/train/RunLog.h"
-#include "runtime/train/TrainingData.h"
 
 #include <functional>
 #include <optional>
@@ -27,7 +27,7 @@ struct TrainSettings {
   int64_t logEvery = 10;       ///< Steps between plain progress lines.
   int64_t saveEvery = 0;       ///< Steps between checkpoints; 0: only the last.
   int64_t evalEvery = 0;       ///< Steps between losses on held-out text; 0: only the last.
-  int64_t evalBytes = 1 << 16; ///< Held-out bytes used in between; the last uses all.
+  int64_t evalTokens = 1 << 16; ///< Held-out tokens used in between; the last uses all.
   int64_t maxSkipped = 100;    ///< Skipped steps in a row that end the run; 0: never.
 
   int64_t tokensPerStep() const { return batch * accumulate * seq; }
@@ -63,11 +63,12 @@ struct TrainSummary {
   std::string checkpoint;                  ///< Path of the last one.
 };
 
-/// Trains `model` from `state` (with its weights and moments loaded) to the end
+/// Trains `model` from `state` (with its weights and moments loaded, and the
+/// source of the data at the position that belongs to it) to the end
 /// of the schedule, or until `stop` says so between two steps; saves then.
 /// Errors: RuntimeError, a failed save's at the next step; InvalidArgument after
 /// `maxSkipped` skipped steps in a row.
-TrainSummary train(Model &model, const TrainingData &data, const TrainSettings &settings, RunState &state,
+TrainSummary train(Model &model, data::OpenedData &data, const TrainSettings &settings, RunState &state,
                    RunSurroundings &run);
 
 } // namespace tidegate::train

@@ -1,12 +1,14 @@
-//===- TrainingData.h - What a run learns -----------------------*- C++ -*-===//
-// A batch is a function of (seed, step, row), so a resumed run sees the batches
-// it would have seen, without any saved position.
+//===- TrainingData.h - Data that is made, not read -------------*- C++ -*-===//
+// Rows that are a function of (seed, step, row): nothing has to be remembered
+// but the step.
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include "runtime/data/BatchSource.h"
+
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <string_view>
 
 namespace tidegate::train {
 
@@ -20,8 +22,9 @@ public:
   /// aligned with the ids: what a position has to predict, or kIgnoredLabel.
   virtual void batch(uint64_t seed, int64_t step, int64_t B, int64_t T, std::span<int32_t> ids,
                      std::span<int32_t> labels) const = 0;
-  /// Text that is never trained on; may be empty.
-  virtual std::string_view heldOut() const { return {}; }
 };
+
+/// Hands out the batches of the steps 1, 2, ...
+std::unique_ptr<data::BatchSource> sourceOf(std::unique_ptr<TrainingData> made, uint64_t seed);
 
 } // namespace tidegate::train

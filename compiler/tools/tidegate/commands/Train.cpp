@@ -8,12 +8,12 @@
 #include "compiler/tools/tidegate/RunRecord.h"
 #include "compiler/tools/tidegate/TrainPlan.h"
 #include "runtime/core/Error.h"
+#include "runtime/data/Tokenizer.h"
 #include "runtime/eval/MqarData.h"
 #include "runtime/train/ByteTokenizer.h"
 #include "runtime/train/Generate.h"
 #include "runtime/train/Init.h"
 #include "runtime/train/Interrupt.h"
-#include "runtime/train/TextData.h"
 #include "runtime/train/Trainer.h"
 
 #include <algorithm>
@@ -30,13 +30,17 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int64_t kDefaultHeldOut = 256 << 10; // Bytes; evaluated in seconds by any model worth training.
+constexpr int64_t kDefaultHeldOut = 256 << 10; // Tokens; evaluated in seconds by any model worth training.
 
 void declareOptions(CommandLine &line) {
   addProgramOptions(line);
   line.allowConfigFile();
-  line.option<std::string>("data", "PATH", "text file to learn; its bytes are the tokens");
+  line.list("data", "PATH", "what to learn: a text, a directory of shards, an address of one, - for shards on stdin; "
+                            "PATH=WEIGHT mixes several");
   line.option<std::string>("task", "NAME", "learn a made-up task and no text: mqar (associative recall)");
+  line.option<std::string>("tokenizer", "NAME", "bytes (default) or a tokenizer's file; must be the shards'");
+  line.option<std::string>("shuffle", "S", "of shards: window (default), document, or none");
+  line.option<std::string>("cache", "DIR", "for downloads and prepared texts (default out/data-cache)");
   line.option<std::string>("out", "DIR", "directory of checkpoints and metrics (default out/NAME, a name made of program, "
                                          "size, rank, sequences a step, rate and steps)");
   line.option<std::string>("resume", "auto|DIR", "go on from the newest checkpoint of --out, or of DIR");
@@ -65,9 +69,9 @@ void declareOptions(CommandLine &line) {
   line.option<int64_t>("keep", "N", "checkpoints to keep, 0 or at least 2 (default 3; 0: all)");
   line.option<int64_t>("log-every", "N", "steps between plain progress lines (default 10)");
   line.option<int64_t>("eval-every", "N", "steps between held-out losses (default 0: only at the end)");
-  line.option<int64_t>("eval-bytes", "N", "held-out bytes of those in between (default 65536)");
-  line.option<double>("held-out", "X", "share of the text that is held out, its end (default 0.05)");
-  line.option<int64_t>("held-out-max", "N", "most bytes held out (default 262144)");
+  line.option<int64_t>("eval-tokens", "N", "held-out tokens of those in between (default 65536)");
+  line.option<double>("held-out", "X", "share of the tokens that is held out, their end (default 0.05)");
+  line.option<int64_t>("held-out-max", "N", "most tokens held out (default 262144)");
   line.list("sample-prompt", "TEXT", "print a sample that continues TEXT at the end");
   line.flag("dry-run", "print the settings, memory and work as a JSON object, and train nothing");
   line.option<int64_t>("sample-tokens", "N", "bytes of a sample (default 200)");
@@ -75,6 +79,69 @@ void declareOptions(CommandLine &line) {
   line.option<double>("top-p", "X", "of samples (default 0.95)");
   addMqarOptions(line);
   addCompileOptions(line);
+}
+
+/// Of --task: rows of --seq tokens, or as many as the task needs.
+data::OpenedData openTask(const CommandLine &line, train::TrainSettings &settings) {
+  if (!line.all("data").empty())
+    throw UsageError("expected --data or --task, but got both");
+  line.choice<bool>("task", {{"mqar", true}});
+  std::vector<eval::MqarTask> tasks = mqarTasksOf(line, {}, eval::MqarTask().vocab);
+  settings.seq = 0;
+  for (const eval::MqarTask &task : tasks)
+    settings.seq = std::max(settings.seq, task.T);
+  for (eval::MqarTask &task : tasks)
+    task.T = settings.seq;
+  data::OpenedData opened;
+  opened.vocab = tasks.front().vocab;
+  opened.description = {{"task", "mqar"}, {"mqar", toJson(tasks)}};
+  opened.training = train::sourceOf(std::make_unique<eval::MqarData>(tasks), uint64_t(line.integer("seed", 42, 0)));
+  return opened;
+}
+
+/// Opens the data and checks that it has a batch.
+data::OpenedData openData(const CommandLine &line, train::TrainSettings &settings) {
+  if (line.has("task"))
+    return openTask(line, settings);
+  data::DataOptions options;
+  options.paths = line.all("data");
+  if (options.paths.empty())
+    line.required("data"); // Says so.
+  options.tokenizer = line.get<std::string>("tokenizer", options.tokenizer);
+  options.shuffle = line.choice<data::Shuffle>("shuffle", {{"window", data::Shuffle::Window},
+                                                           {"document", data::Shuffle::Document},
+                                                           {"none", data::Shuffle::None}});
+  options.cache = line.get<std::string>("cache", options.cache);
+  options.seed = static_cast<uint64_t>(line.integer("seed", 42, 0));
+  options.heldOut = line.real("held-out", 0.05, 0, 0.9);
+  options.maxHeldOut = line.integer("held-out-max", kDefaultHeldOut, 0);
+  data::OpenedData data = data::openData(options);
+  const nlohmann::json start = data.training->state();
+  data.training->next(settings.batch * settings.accumulate, settings.seq);
+  data.training->restore(start);
+  return data;
+}
+
+/// Goes on where the checkpoint's data stopped, if this is the same data.
+void restoreData(const train::RunState &state, data::OpenedData &data) {
+  if (state.data.is_null())
+    return;
+  const nlohmann::json start = data.training->state();
+  try {
+    data.training->restore(state.data);
+  } catch (const RuntimeError &error) {
+    if (error.kind() != RuntimeError::Kind::InvalidArgument)
+      throw;
+    std::cerr << "note: the data starts from its beginning: " << error.what() << "\n";
+    data.training->restore(start);
+  }
+}
+
+/// The held-out text, when tokens are its bytes.
+std::optional<std::string> heldOutBytes(const CommandLine &line, const data::OpenedData &data) {
+  if (line.get<std::string>("tokenizer", "bytes") != "bytes")
+    return std::nullopt;
+  return data::openTokenizer("bytes")->decode(data.heldOut.ids);
 }
 
 train::TrainSettings settingsOf(const CommandLine &line) {
@@ -115,58 +182,8 @@ train::TrainSettings settingsOf(const CommandLine &line) {
   settings.saveEvery = line.integer("save-every", 0, 0);
   settings.logEvery = line.integer("log-every", 10, 1);
   settings.evalEvery = line.integer("eval-every", 0, 0);
-  settings.evalBytes = line.integer("eval-bytes", 1 << 16, 2);
+  settings.evalTokens = line.integer("eval-tokens", 1 << 16, 2);
   return settings;
-}
-
-/// What the run learns: a text, or a made-up task.
-struct Lesson {
-  std::unique_ptr<train::TextData> text;
-  std::unique_ptr<eval::MqarData> task;
-  nlohmann::ordered_json record; ///< For run.json.
-
-  const train::TrainingData &data() const {
-    return text ? static_cast<const train::TrainingData &>(*text) : *task;
-  }
-};
-
-/// Of --task: rows of --seq tokens, or as many as the task needs.
-Lesson taskOf(const CommandLine &line, train::TrainSettings &settings) {
-  if (line.has("data"))
-    throw UsageError("expected --data or --task, but got both");
-  line.choice<bool>("task", {{"mqar", true}});
-  std::vector<eval::MqarTask> tasks = mqarTasksOf(line, {}, eval::MqarTask().vocab);
-  settings.seq = 0;
-  for (const eval::MqarTask &task : tasks)
-    settings.seq = std::max(settings.seq, task.T);
-  for (eval::MqarTask &task : tasks)
-    task.T = settings.seq;
-  return {nullptr, std::make_unique<eval::MqarData>(tasks), {{"task", "mqar"}, {"mqar", toJson(tasks)}}};
-}
-
-Lesson lessonOf(const CommandLine &line, train::TrainSettings &settings) {
-  if (line.has("task"))
-    return taskOf(line, settings);
-  Lesson lesson{std::make_unique<train::TextData>(line.required("data"), line.real("held-out", 0.05, 0, 0.9),
-                                                  line.integer("held-out-max", kDefaultHeldOut, 0)),
-                nullptr,
-                {}};
-  lesson.text->checkWindow(settings.seq);
-  lesson.record = {{"data", lesson.text->path()},
-                   {"training-bytes", lesson.text->training().size()},
-                   {"held-out-bytes", lesson.text->heldOut().size()}};
-  return lesson;
-}
-
-/// InvalidArgument when the model lacks ids of the lesson.
-void checkVocabulary(const Lesson &lesson, int64_t vocab) {
-  const int64_t needed =
-      lesson.text ? train::ByteTokenizer::kBytes : lesson.record["mqar"]["vocab"].get<int64_t>();
-  if (vocab < needed)
-    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
-                       "training on " + std::string(lesson.text ? "bytes" : "the task") +
-                           " needs a vocabulary of at least " + std::to_string(needed) + ", but the model's is " +
-                           std::to_string(vocab) + (lesson.text ? "" : "; see --mqar-vocab"));
 }
 
 /// Where checkpoints go, and the one to start from.
@@ -222,7 +239,7 @@ void compareRuns(const train::RunState &old, const train::RunState &now) {
 
 /// The program's files and everything that decides the run's numbers.
 train::RunState startState(const CommandLine &line, const ProgramSource &source, const train::TrainSettings &settings,
-                           const CompileOptions &options, const Lesson &lesson) {
+                           const CompileOptions &options, const data::OpenedData &data) {
   train::RunState state;
   state.seed = static_cast<uint64_t>(line.integer("seed", 42, 0));
   state.program = recordOf(source);
@@ -233,7 +250,10 @@ train::RunState startState(const CommandLine &line, const ProgramSource &source,
   state.settings["recomputed-layers"] = options.recomputedLayers;
   if (options.recomputedLayers == CompileOptions::kAllLayers)
     state.settings["recomputed-layers"] = "all";
-  state.settings.update(lesson.record);
+  if (!line.has("task"))
+    state.settings["tokenizer"] = line.get<std::string>("tokenizer", "bytes");
+  state.settings["data"] = data.description;
+  state.settings["held-out-tokens"] = data.heldOut.ids.size();
   return state;
 }
 
@@ -269,9 +289,9 @@ Step stepOf(const ProgramSource &source, const CompileOptions &options, const tr
 }
 
 /// Trains with progress, metrics and signals; the log says how it ended.
-train::TrainSummary trainLogged(train::Model &model, const train::TrainingData &data,
-                                const train::TrainSettings &settings, train::RunState &state,
-                                train::CheckpointDirectory &directory, const Step &step, int64_t weights) {
+train::TrainSummary trainLogged(train::Model &model, data::OpenedData &data, const train::TrainSettings &settings,
+                                train::RunState &state, train::CheckpointDirectory &directory, const Step &step,
+                                int64_t weights) {
   train::Progress progress(stderr, isatty(STDERR_FILENO) != 0);
   train::InterruptGuard guard;
   train::RunLog log(directory.path(), state.step);
@@ -318,20 +338,22 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
   const train::SamplerConfig sampler{line.real("temperature", 0.8, 0, std::numeric_limits<double>::infinity()),
                                      line.real("top-p", 0.95, 1e-9, 1),
                                      static_cast<uint64_t>(line.integer("seed", 42, 0))};
+  if (!line.all("sample-prompt").empty() && line.get<std::string>("tokenizer", "bytes") != "bytes")
+    throw UsageError("option '--sample-prompt' needs the tokenizer bytes");
   const int64_t sampleTokens = line.integer("sample-tokens", 200, 0);
   CompileOptions options = compileOptionsOf(line);
   const double peakFlops = line.real("peak-flops", 0, 0, std::numeric_limits<double>::infinity());
   const ProgramSource source = programOf(line);
 
-  const Lesson lesson = lessonOf(line, settings);
+  data::OpenedData data = openData(line, settings);
   const auto parameters = modelParameters(source);
   int64_t weights = 0;
   for (const auto &spec : parameters)
     weights += spec.elements();
   chooseActivations(line, source, settings.batch, settings.seq, settings.accumulate, options);
-  train::RunState state = startState(line, source, settings, options, lesson);
+  train::RunState state = startState(line, source, settings, options, data);
   const std::string name =
-      runName(source, line.get<std::string>("scale", ""), weights, settings) + (lesson.task ? "_mqar" : "");
+      runName(source, line.get<std::string>("scale", ""), weights, settings) + (line.has("task") ? "_mqar" : "");
   if (line.has("dry-run")) {
     const PlanReport plan = planModel(source, settings.batch, settings.seq, options, settings.accumulate);
     std::cout << nlohmann::ordered_json{{"name", name},
@@ -352,13 +374,18 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
     state.skippedInARow = place.from->state.skippedInARow;
     state.tokens = place.from->state.tokens;
     state.data = place.from->state.data;
+    restoreData(state, data);
   }
   train::CheckpointDirectory directory(place.out, keep);
 
   std::cerr << "compiling " << source.path << ": " << weights << " parameters, " << precisionName(options.precision)
             << "\n";
   auto model = compileModel(source, options);
-  checkVocabulary(lesson, model->vocab());
+  if (model->vocab() < data.vocab)
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                       std::string("training on ") + (line.has("task") ? "the task" : "these tokens") + " needs a vocabulary of at least " + std::to_string(data.vocab) +
+                           ", but the model's is " + std::to_string(model->vocab()) +
+                           (line.has("task") ? "; see --mqar-vocab" : ""));
   if (place.from) {
     train::loadCheckpoint(*place.from->path, *model);
     std::cerr << "resuming from " << *place.from->path << "\n";
@@ -368,7 +395,7 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
 
   const Step step = stepOf(source, options, settings, parameters, model->vocab(), peakFlops);
   std::cerr << step.text << "\n";
-  const train::TrainSummary summary = trainLogged(*model, lesson.data(), settings, state, directory, step, weights);
+  const train::TrainSummary summary = trainLogged(*model, data, settings, state, directory, step, weights);
   nlohmann::ordered_json result = {{"status", summary.interrupted ? "interrupted" : "done"},
                                    {"step", summary.step},
                                    {"skipped_steps", summary.skipped},
@@ -384,16 +411,20 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
                                    {"peak_memory_bytes", train::processMemory().peak},
                                    {"checkpoint", summary.checkpoint}};
   if (summary.heldOut) {
-    const double gzip = train::gzipBitsPerByte(lesson.text->heldOut());
-    std::printf("held-out loss  %.4f nats per byte\nheld-out text  %.4f bits per byte (%lld bytes)\n"
-                "gzip -9        %.4f bits per byte of the same text\n",
-                summary.heldOut->nats, summary.heldOut->bitsPerByte, (long long)summary.heldOut->bytes, gzip);
-    std::fflush(stdout);
+    const auto text = heldOutBytes(line, data);
+    std::printf("held-out loss  %.4f nats per %s\nheld-out text  %.4f bits per byte (%lld bytes)\n",
+                summary.heldOut->nats, text ? "byte" : "token", summary.heldOut->bitsPerByte,
+                (long long)summary.heldOut->bytes);
     result["valid_loss"] = summary.heldOut->nats;
     result["valid_bits_per_byte"] = summary.heldOut->bitsPerByte;
-    result["gzip_bits_per_byte"] = gzip;
+    if (text) {
+      const double gzip = train::gzipBitsPerByte(*text);
+      std::printf("gzip -9        %.4f bits per byte of the same text\n", gzip);
+      result["gzip_bits_per_byte"] = gzip;
+    }
+    std::fflush(stdout);
   }
-  if (!summary.interrupted && lesson.text)
+  if (!summary.interrupted && !line.has("task"))
     printSamples(line, *model, sampler, sampleTokens);
   std::cout << result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
   return kDone;

@@ -1,11 +1,10 @@
 //===- DataTest.cpp ---------------------------------------------*- C++ -*-===//
-// Splits, windows, the evaluation's coverage and the gzip baseline.
+// The evaluation's coverage and the gzip baseline.
 //===----------------------------------------------------------------------===//
 #include "runtime/core/Error.h"
 #include "runtime/train/ByteTokenizer.h"
 #include "runtime/train/Evaluate.h"
 #include "runtime/train/Init.h"
-#include "runtime/train/TextData.h"
 #include "tests/unit/runtime/BigramModel.h"
 #include "tests/unit/runtime/TestFiles.h"
 
@@ -35,55 +34,6 @@ TEST(ByteTokenizerTest, RoundTripsEveryByteAndDropsSpecials) {
   EXPECT_EQ(ByteTokenizer::decode(ids), all);
 }
 
-TEST(TextDataTest, HoldsOutTheEnd) {
-  ScratchDirectory scratch;
-  writeText(scratch.path("t"), positions(1000));
-  TextData five(scratch.path("t"), 0.05, 1 << 20), capped(scratch.path("t"), 0.5, 100), none(scratch.path("t"), 0, 5);
-  EXPECT_EQ(five.training().size(), 950u);
-  EXPECT_EQ(five.heldOut().size(), 50u);
-  EXPECT_EQ(five.heldOut()[0], static_cast<char>(950 % 251));
-  EXPECT_EQ(capped.heldOut().size(), 100u);
-  EXPECT_TRUE(none.heldOut().empty());
-}
-
-TEST(TextDataTest, LabelsAreTheNextBytesAndBatchesRepeat) {
-  ScratchDirectory scratch;
-  writeText(scratch.path("t"), positions(1000));
-  TextData data(scratch.path("t"), 0.05, 1 << 20);
-  std::vector<int32_t> ids(4 * 9), labels(4 * 9), again(4 * 9), other(4 * 9);
-  data.batch(7, 3, 4, 9, ids, labels);
-  for (int i = 0; i < 36; ++i)
-    EXPECT_EQ(labels[i], (ids[i] + 1) % 251);
-  data.batch(7, 3, 4, 9, again, labels);
-  EXPECT_EQ(ids, again);
-  data.batch(7, 4, 4, 9, other, labels);
-  EXPECT_NE(ids, other);
-  data.batch(8, 3, 4, 9, other, labels);
-  EXPECT_NE(ids, other);
-}
-
-TEST(TextDataTest, TheLongestWindowFitsAndOneMoreDoesNot) {
-  ScratchDirectory scratch;
-  writeText(scratch.path("t"), positions(100));
-  TextData data(scratch.path("t"), 0.1, 1 << 20);
-  std::vector<int32_t> ids(89), labels(89);
-  data.batch(1, 1, 1, 89, ids, labels);
-  EXPECT_EQ(ids[0], 0);
-  EXPECT_EQ(labels[88], 89);
-  std::string message = messageOf<RuntimeError>([&] { data.checkWindow(90); });
-  EXPECT_NE(message.find("needs 91 bytes of training text, but '" + scratch.path("t") + "' has 90"),
-            std::string::npos) << message;
-}
-
-TEST(TextDataTest, EmptyAndMissingFiles) {
-  ScratchDirectory scratch;
-  writeText(scratch.path("t"), "");
-  EXPECT_NE(messageOf<RuntimeError>([&] { TextData(scratch.path("t"), 0.05, 10); }).find("the file is empty"),
-            std::string::npos);
-  EXPECT_NE(messageOf<RuntimeError>([&] { TextData(scratch.path("no"), 0.05, 10); }).find("No such file"),
-            std::string::npos);
-}
-
 TEST(EvaluateTest, CountsEveryByteOnceForAnyWindowing) {
   BigramModel<double> model(259);
   initialiseParameters(model, 1);
@@ -93,13 +43,19 @@ TEST(EvaluateTest, CountsEveryByteOnceForAnyWindowing) {
     int32_t id = static_cast<unsigned char>(text[i]), label = static_cast<unsigned char>(text[i + 1]);
     sum += model.evalLoss({{&id, 1}, {&label, 1}, 1, 1}).loss;
   }
+  tidegate::data::HeldOut heldOut{ByteTokenizer::encode(text), 1003};
   for (auto [B, T] : {std::pair{1, 1}, {3, 7}, {4, 256}, {2, 5000}}) {
-    TextLoss loss = evaluateText(model, text, B, T);
+    TextLoss loss = evaluateText(model, heldOut, 256, 1 << 20, B, T);
     EXPECT_NEAR(loss.nats, sum / 1002, 1e-12) << B << " x " << T;
     EXPECT_NEAR(loss.bitsPerByte, (sum / std::numbers::ln2 + 8) / 1003, 1e-12);
     EXPECT_EQ(loss.bytes, 1003);
+    EXPECT_EQ(evaluateText(model, heldOut, 256, 500, B, T).tokens, 500);
   }
-  EXPECT_THROW(evaluateText(model, "x", 1, 1), RuntimeError);
+  heldOut.textBytes = 4012; // Tokens of four bytes each.
+  TextLoss loss = evaluateText(model, heldOut, 1024, 1 << 20, 2, 50);
+  EXPECT_NEAR(loss.bitsPerByte, (sum / std::numbers::ln2 + 10) / 4012, 1e-12);
+  EXPECT_EQ(evaluateText(model, heldOut, 1024, 500, 2, 50).bytes, 2000);
+  EXPECT_THROW(evaluateText(model, {{1}, 1}, 256, 9, 1, 1), RuntimeError);
 }
 
 TEST(EvaluateTest, GzipAgreesWithTheProgram) {

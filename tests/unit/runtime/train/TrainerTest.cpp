@@ -13,6 +13,7 @@
 #include <csignal>
 #include <gtest/gtest.h>
 
+namespace data = tidegate::data;
 using namespace tidegate::train;
 using namespace tidegate::test;
 
@@ -32,7 +33,13 @@ protected:
 
   TrainSummary run(BigramModel<float> &model, const std::string &out, RunState &state,
                    std::function<bool()> stop = [] { return false; }) {
-    TextData data(scratch.path("text"), 0.05, 1 << 20);
+    data::DataOptions options;
+    options.paths = {scratch.path("text")};
+    options.heldOut = 0.05;
+    options.seed = state.seed;
+    data::OpenedData data = data::openData(options);
+    if (!state.data.is_null())
+      data.training->restore(state.data);
     CheckpointDirectory directory(scratch.path(out), 0);
     std::FILE *sink = std::fopen(scratch.path("log").c_str(), "w");
     TrainSummary summary;
