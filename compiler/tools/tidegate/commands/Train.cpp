@@ -112,6 +112,7 @@ data::OpenedData openData(const CommandLine &line, train::TrainSettings &setting
                                                            {"document", data::Shuffle::Document},
                                                            {"none", data::Shuffle::None}});
   options.cache = line.get<std::string>("cache", options.cache);
+  options.documents = line.has("documents");
   options.seed = static_cast<uint64_t>(line.integer("seed", 42, 0));
   options.heldOut = line.real("held-out", 0.05, 0, 0.9);
   options.maxHeldOut = line.integer("held-out-max", kDefaultHeldOut, 0);
@@ -252,7 +253,7 @@ train::RunState startState(const CommandLine &line, const ProgramSource &source,
     state.settings["recomputed-layers"] = "all";
   if (!line.has("task"))
     state.settings["tokenizer"] = line.get<std::string>("tokenizer", "bytes");
-  state.settings["data"] = data.description;
+  state.settings.update(nlohmann::ordered_json(data.description));
   state.settings["held-out-tokens"] = data.heldOut.ids.size();
   return state;
 }

@@ -2,7 +2,6 @@
 // The loop learns, resumes to the bit, stops when told, and counts what it
 // skips.
 //===----------------------------------------------------------------------===//
-#include "runtime/train/TextData.h"
 #include "runtime/train/Trainer.h"
 #include "runtime/core/Error.h"
 #include "runtime/train/Init.h"
