@@ -37,9 +37,10 @@ BenchReport::Row rowOf(const runtime::Plan &plan, const runtime::Step &step, int
   BenchReport::Row row;
   row.where = step.where;
   if (auto *p = std::get_if<runtime::Product>(&step.what)) {
-    int64_t m = p->m.at(B, T), n = p->n.at(B, T), k = p->k.at(B, T);
-    row.what = "product " + std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k);
-    row.flops = 2.0 * double(m) * double(n) * double(k);
+    int64_t m = p->m.at(B, T), n = p->n.at(B, T), k = p->k.at(B, T), count = p->count.at(B, T);
+    row.what = "product " + (count > 1 ? std::to_string(count) + " x " : "") + std::to_string(m) + " x " +
+               std::to_string(n) + " x " + std::to_string(k);
+    row.flops = 2.0 * double(count) * double(m) * double(n) * double(k);
   } else if (auto *l = std::get_if<runtime::Launch>(&step.what)) {
     row.what = plan.kernels[l->kernel].name;
     row.flops = l->flopsPerToken * double(B) * double(T);

@@ -35,6 +35,8 @@ std::string lineOf(const Plan &plan, const runtime::Step &step) {
                         line << "product " << buffer(p.c) << " = " << buffer(p.a) << (p.transA ? "^T " : " ")
                              << buffer(p.b) << (p.transB ? "^T" : "") << "  m " << p.m.text() << ", n " << p.n.text()
                              << ", k " << p.k.text();
+                        if (p.count.text() != "1")
+                          line << ", " << p.count.text() << " times";
                       },
                       [&](const runtime::Lookup &l) {
                         line << "lookup  " << buffer(l.out) << " = " << buffer(l.table) << "[" << buffer(l.ids) << "]";

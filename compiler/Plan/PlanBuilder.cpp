@@ -259,25 +259,24 @@ private:
     return success();
   }
 
-  /// `outer` then `inner` cover 0 .. rank-1 in order.
-  static bool isSplit(ArrayRef<int64_t> outer, ArrayRef<int64_t> inner) {
+  /// `batch`, `outer`, then `inner` cover 0 .. rank-1 in order.
+  static bool isSplit(ArrayRef<int64_t> batch, ArrayRef<int64_t> outer, ArrayRef<int64_t> inner) {
     int64_t next = 0;
-    for (int64_t d : outer)
-      if (d != next++)
-        return false;
-    for (int64_t d : inner)
-      if (d != next++)
-        return false;
+    for (ArrayRef<int64_t> dims : {batch, outer, inner})
+      for (int64_t d : dims)
+        if (d != next++)
+          return false;
     return true;
   }
 
   LogicalResult add(nn::DotOp op, DenseMap<Value, Place> &places) {
     const Place a = places.lookup(op.getLhs()), b = places.lookup(op.getRhs());
     auto lhsFree = op.getLhsFree(), rhsFree = op.getRhsFree();
-    bool plainA = isSplit(lhsFree, op.getLhsContract()), turnedA = isSplit(op.getLhsContract(), lhsFree);
-    bool plainB = isSplit(op.getRhsContract(), rhsFree), turnedB = isSplit(rhsFree, op.getRhsContract());
-    if (!op.getLhsBatch().empty() || (!plainA && !turnedA) || (!plainB && !turnedB))
-      return op.emitOpError("is not one matrix product of contiguous operands");
+    auto batchA = op.getLhsBatch(), batchB = op.getRhsBatch();
+    bool plainA = isSplit(batchA, lhsFree, op.getLhsContract()), turnedA = isSplit(batchA, op.getLhsContract(), lhsFree);
+    bool plainB = isSplit(batchB, op.getRhsContract(), rhsFree), turnedB = isSplit(batchB, rhsFree, op.getRhsContract());
+    if ((!plainA && !turnedA) || (!plainB && !turnedB))
+      return op.emitOpError("is not a matrix product of contiguous operands");
     runtime::Product product;
     product.transA = !plainA;
     product.transB = !plainB;
@@ -291,6 +290,7 @@ private:
       }
       return size;
     };
+    product.count = role(a, op.getLhs().getType(), batchA, true);
     product.m = role(a, op.getLhs().getType(), lhsFree, true);
     product.k = role(a, op.getLhs().getType(), op.getLhsContract(), false);
     product.n = role(b, op.getRhs().getType(), rhsFree, true);

@@ -19,12 +19,23 @@ using Tensors = std::vector<Tensor>;
 static FailureOr<Tensors> evaluate(Operation *op, Operands operands);
 
 /// Runs the ops of a block whose arguments are in `env`; gives the terminator's operands.
-static FailureOr<Tensors> runBlock(Block &block, Environment &env) {
+/// `isLastStep` is for the body of a scan.
+static FailureOr<Tensors> runBlock(Block &block, Environment &env, bool isLastStep = false) {
   SmallVector<const Tensor *> operands;
   for (Operation &op : block.without_terminator()) {
     operands.clear();
     for (Value operand : op.getOperands())
       operands.push_back(&env.find(operand)->second);
+    if (auto choice = dyn_cast<rec::UnlessLastOp>(op)) {
+      Tensor chosen = *operands[isLastStep ? 1 : 0];
+      env[choice] = std::move(chosen);
+      continue;
+    }
+    if (auto when = dyn_cast<rec::WhenOp>(op)) {
+      Tensor chosen = *operands[operands[0]->values.back() != 0 ? 1 : 2];
+      env[when] = std::move(chosen);
+      continue;
+    }
     auto results = evaluate(&op, operands);
     if (failed(results))
       return failure();
@@ -229,8 +240,8 @@ private:
     for (auto [i, state] : llvm::enumerate(op.getBodyStates())) {
       auto shape = staticShape(state);
       bool given = i < op.getInits().size();
-      states.push_back(given ? cut(*operands[numInputs + i], (b * heads + h) * product(shape), shape)
-                             : Tensor::zeros(shape));
+      int64_t at = given && op.initKind(i) == rec::OperandKind::Head ? h : b * heads + h;
+      states.push_back(given ? cut(*operands[numInputs + i], at * product(shape), shape) : Tensor::zeros(shape));
     }
     Block &body = op.getBody().front();
     Environment env;
@@ -245,7 +256,7 @@ private:
                         ((b * steps + n) * heads + h) * states[i].size());
         env[op.getBodyStates()[i]] = std::move(states[i]);
       }
-      auto values = runBlock(body, env);
+      auto values = runBlock(body, env, /*isLastStep=*/n == steps - 1);
       if (failed(values))
         return failure();
       for (unsigned i = 0; i < numOutputs; ++i)

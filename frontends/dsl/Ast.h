@@ -198,9 +198,10 @@ struct StateStmt : Stmt {
   static bool classof(const Stmt *s) { return s->kind == StmtKind::State; }
 };
 
-/// `scan over t, h in H { ... }`
+/// `scan over t, h in H { ... }`, `scan over chunks c of C, h in H { ... }`
 struct ScanStmt : Stmt {
   Ident time;
+  Expr *chunk = nullptr; ///< Tokens of a chunk; null: the scan walks tokens.
   Ident head; ///< Empty text: no heads.
   Expr *headCount = nullptr;
   Range headRange; ///< The `scan over ...` line, for messages.

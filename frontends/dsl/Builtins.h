@@ -15,9 +15,11 @@ enum class Builtin {
   // Reductions over the last dimension.
   Sum, Mean, Max,
   // Shapes and products.
-  Heads, Flatten, Transpose, Slice, Outer, Diag, Matmul, Lookup, CausalConv, Concat,
+  Heads, Flatten, Transpose, Slice, Outer, Diag, Identity, Matmul, Lookup, CausalConv, Concat,
   // Vectors known when compiling, and what looks along time.
   Iota, Positions, Attention,
+  // The gradient of a scalar.
+  Grad,
   // Compile-time numbers.
   Floor, Ceil,
   // Initialisations of weights.
@@ -29,6 +31,9 @@ struct BuiltinInfo {
   llvm::StringRef name;
   unsigned arity;
   llvm::StringRef signature; ///< For messages.
+  unsigned most = 0;         ///< Arguments at most, if more than `arity`.
+
+  bool takes(size_t count) const { return count >= arity && count <= std::max(arity, most); }
 };
 
 const BuiltinInfo *findBuiltin(llvm::StringRef name);

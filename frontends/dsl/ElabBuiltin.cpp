@@ -5,6 +5,8 @@
 using namespace tidegate::dsl;
 
 Value Elaborator::evalBuiltin(const BuiltinInfo &info, const CallExpr &call) {
+  if (info.id == Builtin::Grad)
+    return evalGrad(call);
   llvm::SmallVector<Value, 3> args;
   bool anyTensor = false;
   for (const CallArg &arg : call.args) {
@@ -17,12 +19,14 @@ Value Elaborator::evalBuiltin(const BuiltinInfo &info, const CallExpr &call) {
     return positions(call);
   if (info.id == Builtin::Iota)
     return iota(call, args[0]);
+  if (info.id == Builtin::Identity)
+    return identity(call, args[0], args[1]);
   if (!anyTensor)
     return constBuiltin(info, call, args, reporter());
   switch (info.id) {
   case Builtin::Sum:
   case Builtin::Mean:
-  case Builtin::Max: return reduce(info.id, call, args[0]);
+  case Builtin::Max: return reduce(info.id, call, args);
   case Builtin::Heads: return heads(call, args[0], args[1]);
   case Builtin::Flatten: return flatten(call, args[0]);
   case Builtin::Transpose: return transpose(call, args[0]);
@@ -91,18 +95,34 @@ Value Elaborator::elementwiseBuiltin(const BuiltinInfo &info, const CallExpr &ca
   return *result;
 }
 
-/// [..., n] -> [..., 1]
-Value Elaborator::reduce(Builtin id, const CallExpr &call, const Value &x) {
+/// [..., n, ...] -> [..., 1, ...], over the last dimension or the given one
+Value Elaborator::reduce(Builtin id, const CallExpr &call, llvm::ArrayRef<Value> args) {
+  const Value &x = args[0];
   Range range = call.args[0].value->range;
   if (!hasRank(x, 1, range, ("in " + call.callee.text + "(x)").str()))
     return {};
-  int64_t size = x.shape.back();
+  size_t which = x.shape.size() - 1;
+  if (args.size() == 2) {
+    Range where = call.args[1].value->range;
+    std::optional<int64_t> given = asInteger(args[1], where, "the dimension to reduce", 0,
+                                            [&](Range r, const llvm::Twine &m) { return error(r, m); });
+    if (!given)
+      return {};
+    if (*given >= int64_t(x.shape.size())) {
+      auto builder = error(where, "expected one of the dimensions 0 to " + llvm::Twine(x.shape.size() - 1) + " in " +
+                                      call.callee.text + "(x, dimension), but got " + llvm::Twine(*given));
+      describeOrigin(builder, "x", {&x, range});
+      return {};
+    }
+    which = *given;
+  }
+  int64_t size = x.shape[which];
   if (size == kTime) {
     error(range, "expected a compile-time dimension to reduce in " + call.callee.text + "(x), but got T");
     return {};
   }
   mlir::Location place = loc(call.range);
-  int64_t dim = int64_t(x.shape.size()) - 1 + x.batched;
+  int64_t dim = int64_t(which) + x.batched;
   mlir::Value result;
   if (id == Builtin::Max) {
     result = nn::ReduceMaxOp::create(region->builder, place, x.tensor, llvm::ArrayRef(dim));
@@ -112,7 +132,7 @@ Value Elaborator::reduce(Builtin id, const CallExpr &call, const Value &x) {
       result = nn::DivOp::create(region->builder, place, result, constant(double(size), {}, place));
   }
   Shape shape = x.shape;
-  shape.back() = 1;
+  shape[which] = 1;
   return tensorValue(result, shape, x.batched, call.range);
 }
 
@@ -266,13 +286,39 @@ Value Elaborator::outer(const CallExpr &call, const Value &x, const Value &y) {
   return *result;
 }
 
-/// x [..., d], w [n, d] -> [..., n]
+/// m, n -> [m, n]: 1 on the diagonal. Written row after row, the ones of the
+/// matrix are n + 1 apart, so they are the first column of rows of that length.
+Value Elaborator::identity(const CallExpr &call, const Value &rows, const Value &columns) {
+  auto size = [&](unsigned i, const Value &value) {
+    return asInteger(value, call.args[i].value->range, "a dimension of an identity", 1,
+                     [&](Range r, const llvm::Twine &m) { return error(r, m); });
+  };
+  std::optional<int64_t> m = size(0, rows), n = size(1, columns);
+  if (!m || !n)
+    return {};
+  mlir::OpBuilder &b = region->builder;
+  mlir::Location place = loc(call.range);
+  int64_t ones = std::min(*m, *n), length = ones * (*n + 1), wanted = *m * *n;
+  auto type = [&](std::initializer_list<int64_t> shape) { return mlir::RankedTensorType::get(shape, elementType); };
+  mlir::Value flat = nn::PadOp::create(b, place, type({ones, *n + 1}), constant(1, {ones, 1}, place), 1, 0, 1);
+  flat = reshape(flat, {length}, place);
+  if (length > wanted)
+    flat = nn::SliceOp::create(b, place, type({wanted}), flat, 0, 0, 1);
+  else if (length < wanted)
+    flat = nn::PadOp::create(b, place, type({wanted}), flat, 0, 0, 1);
+  return tensorValue(reshape(flat, {*m, *n}, place), {*m, *n}, /*batched=*/false, call.range);
+}
+
+/// x [..., d], w [n, d] -> [..., n]; x [H, ..., d], w [H, n, d] -> [H, ..., n]
 Value Elaborator::matmul(const CallExpr &call, const Value &x, const Value &w) {
   Range xRange = call.args[0].value->range, wRange = call.args[1].value->range;
   if (!hasRank(x, 1, xRange, "in matmul(x, w)") || !hasRank(w, 2, wRange, "in matmul(x, w)"))
     return {};
-  if (w.shape.size() != 2 || w.shape[0] == kTime || w.batched || x.shape.back() != w.shape.back()) {
-    bool isWeight = w.shape.size() == 2 && !w.batched;
+  size_t leading = w.shape.size() - 2;
+  bool isWeight = !w.batched && w.shape.front() != kTime && (leading == 0 || !x.batched);
+  bool sameLeading = x.shape.size() > leading && llvm::ArrayRef(x.shape).take_front(leading) ==
+                                                     llvm::ArrayRef(w.shape).take_front(leading);
+  if (!isWeight || !sameLeading || x.shape.back() != w.shape.back()) {
     auto builder =
         error(call.range, isWeight ? "expected the last dimensions in matmul(x, w) to be equal, but got " +
                                          dimStr(x.shape.back()) + " in " + str(x.shape) + " and " +
@@ -282,11 +328,12 @@ Value Elaborator::matmul(const CallExpr &call, const Value &x, const Value &w) {
     describeOrigin(builder, "w", {&w, wRange});
     return {};
   }
-  int64_t dim = int64_t(x.shape.size()) - 1 + x.batched;
-  mlir::Value result = nn::DotOp::create(region->builder, loc(call.range), x.tensor, w.tensor, llvm::ArrayRef(dim),
-                                         llvm::ArrayRef<int64_t>{1});
+  int64_t dim = int64_t(x.shape.size()) - 1 + x.batched, last = int64_t(leading) + 1;
+  auto batch = llvm::to_vector_of<int64_t>(llvm::seq<int64_t>(0, leading));
+  mlir::Value result = nn::DotOp::create(region->builder, loc(call.range), x.tensor, w.tensor, batch, batch,
+                                         llvm::ArrayRef(dim), llvm::ArrayRef(last));
   Shape shape = x.shape;
-  shape.back() = w.shape[0];
+  shape.back() = w.shape[leading];
   return tensorValue(result, shape, x.batched, call.range);
 }
 

@@ -1,10 +1,12 @@
 //===- ElabRepeat.cpp - Iterations as private functions ---------*- C++ -*-===//
 // Every iteration is elaborated, since its counter may steer it; an iteration
 // that comes out like an earlier one calls the earlier one's function. So the
-// layers of a model are one function, called with their own weights.
+// layers of a model are one function, called with their own weights. Inside a
+// scan the iterations are unrolled in place.
 //===----------------------------------------------------------------------===//
 #include "frontends/dsl/Elaborator.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
 #include "mlir/IR/OperationSupport.h"
 
 using namespace tidegate::dsl;
@@ -18,13 +20,26 @@ void Elaborator::execRepeat(const RepeatStmt &repeat) {
           "expected at most " + llvm::Twine(kMaxIterations) + " iterations, but got " + llvm::Twine(*count));
     return;
   }
-  if (region->scan) {
-    error(repeat.range, "expected no 'repeat' inside a 'scan', but this one is in a fn called there");
-    return;
-  }
   for (int64_t i = 0; i < *count && !stopped; ++i)
-    if (!execIteration(repeat, i))
+    if (region->scan ? !execInPlace(repeat, i) : !execIteration(repeat, i))
       return;
+}
+
+/// In the body of a scan there are no weights to share: the iteration's ops join the body.
+bool Elaborator::execInPlace(const RepeatStmt &repeat, int64_t iteration) {
+  llvm::StringSet<> before;
+  for (auto &entry : frame->env)
+    before.insert(entry.first());
+  size_t errors = diagnostics.errorCount();
+  frame->env[repeat.variable.text] = Value::of(Number(iteration));
+  execBlock(repeat.body);
+  llvm::SmallVector<std::string> own;
+  for (auto &entry : frame->env)
+    if (!before.contains(entry.first()))
+      own.push_back(entry.first().str());
+  for (const std::string &name : own)
+    frame->env.erase(name);
+  return !stopped && diagnostics.errorCount() == errors;
 }
 
 bool Elaborator::execIteration(const RepeatStmt &repeat, int64_t iteration) {

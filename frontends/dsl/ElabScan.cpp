@@ -1,7 +1,8 @@
-//===- ElabScan.cpp - scan over t to rec.scan -------------------*- C++ -*-===//
+//===- ElabScan.cpp - scan over t, over chunks to rec.scan ------*- C++ -*-===//
 // The body of a scan is elaborated into a block of its own, on the values of
-// one token and head. An indexed tensor becomes an operand of the scan of the
-// kind its indices say; a tensor without indices is shared.
+// one token (the rows of one chunk) and head. An indexed tensor becomes an
+// operand of the scan of the kind its indices say; a tensor without indices is
+// shared. In a scan over chunks the last chunk only reads the states.
 //
 // What rec.scan does not take as it is (a tensor of a token for all heads, a
 // head for several, values per batch row) is repeated to B x T x H x rest by a
@@ -34,6 +35,7 @@ struct Elaborator::ScanFrame {
     Value init; ///< In the parent region; poison: zero.
     Range declared, initRange;
     mlir::BlockArgument argument;
+    bool startsAtZero() const { return init.isPoison() || (init.isNumber() && init.number.isZero()); }
   };
   struct Output {
     Value value;
@@ -41,7 +43,7 @@ struct Elaborator::ScanFrame {
   };
 
   const ScanStmt *stmt = nullptr;
-  int64_t heads = 1;
+  int64_t heads = 1, chunk = 1;
   bool hasHeads = false;
   RegionFrame *outside = nullptr;
   CallFrame *frame = nullptr; ///< Whose names are states and outputs: a fn called in the body has its own.
@@ -110,8 +112,18 @@ Value Elaborator::addScanInput(const Value &outer, int mode, int64_t group, Rang
       if (group > 1)
         grouped = broadcastTo(grouped, ones({group}));
       input.outside = reshape(grouped, shapeOf({kTime, 1, heads * group}), place);
+      if (scan.chunk > 1) {
+        // Every step sees the value of its row; along tokens it would have to be repeated.
+        input.kind = OperandKind::Row;
+        input.lacksTime = false;
+        mlir::Value perRow = reshape(grouped, shapeOf({kTime, heads * group}), place);
+        input.outside = heads * group == scan.heads ? perRow : broadcastTo(perRow, ones({scan.heads}));
+      }
     }
   }
+  // The body sees all rows of its chunk.
+  if (input.kind == OperandKind::Token && scan.chunk > 1)
+    rest.insert(rest.begin(), scan.chunk);
   // Per-token operands stand first: the first one gives B, T, and H.
   size_t at = scan.inputs.size();
   if (input.kind == OperandKind::Token && !input.lacksTime)
@@ -197,7 +209,8 @@ Value Elaborator::evalIndex(const IndexExpr &index) {
     return {};
   }
   if (value.tensor.getParentBlock() == region->block) {
-    error(index.range, "expected no index: '" + base.name + "' is already a value of one token");
+    error(index.range, "expected no index: '" + base.name + "' is already a value of one " +
+                           (scan.chunk > 1 ? "chunk" : "token"));
     return {};
   }
   size_t at = 0;
@@ -254,10 +267,14 @@ void Elaborator::execState(const StateStmt &stmt) {
       return;
     }
   }
-  state.argument =
-      region->block->addArgument(mlir::RankedTensorType::get(*shape, elementType),
-                                 mlir::NameLoc::get(mlir::StringAttr::get(&context, stmt.name.text), loc(stmt.range)));
-  scan.states.push_back(state);
+  // The op wants the states that start at zero last.
+  auto at = scan.states.end();
+  if (!state.startsAtZero())
+    at = llvm::find_if(scan.states, [](const ScanFrame::State &other) { return other.startsAtZero(); });
+  state.argument = region->block->insertArgument(
+      unsigned(scan.inputs.size() + (at - scan.states.begin())), mlir::RankedTensorType::get(*shape, elementType),
+      mlir::NameLoc::get(mlir::StringAttr::get(&context, stmt.name.text), loc(stmt.range)));
+  scan.states.insert(at, state);
   frame->env[stmt.name.text] = tensorValue(state.argument, *shape, false, stmt.range);
 }
 
@@ -280,7 +297,7 @@ void Elaborator::assign(const Target &target, Value value, const Expr &expr) {
   }
   // States and outputs are tensors, even when a number is assigned.
   if (value.isNumber()) {
-    Shape shape = toState ? state->shape : Shape{};
+    Shape shape = toState ? state->shape : scan->chunk > 1 ? Shape{scan->chunk} : Shape{};
     value = tensorValue(constant(value.number.toDouble(), shape, loc(expr.range)), shape, false, expr.range);
   }
   if (!value.isPoison() && !isReal(value, expr.range, ("as the value of '" + name + "'").str()))
@@ -321,6 +338,7 @@ void Elaborator::execScan(const ScanStmt &stmt) {
     return;
   }
   std::optional<int64_t> heads = scan.hasHeads ? evalInteger(*stmt.headCount, "the number of heads", 1) : 1;
+  std::optional<int64_t> chunk = stmt.chunk ? evalInteger(*stmt.chunk, "the number of tokens of a chunk", 2) : 1;
   llvm::StringMap<Value> after = frame->env;
   mlir::Region body;
   RegionFrame inside(&context);
@@ -330,8 +348,9 @@ void Elaborator::execScan(const ScanStmt &stmt) {
   inside.scan = &scan;
   inside.builder.setInsertionPointToEnd(inside.block);
   size_t errors = diagnostics.errorCount();
-  if (heads) {
+  if (heads && chunk) {
     scan.heads = *heads;
+    scan.chunk = *chunk;
     Value index;
     index.kind = ValueKind::TimeIndex;
     index.origin = stmt.time.range;
@@ -342,7 +361,7 @@ void Elaborator::execScan(const ScanStmt &stmt) {
     Saved<RegionFrame *> scope(region, &inside);
     execBlock(stmt.body);
   }
-  bool good = heads && !stopped && diagnostics.errorCount() == errors && buildScan(scan, inside, body, after);
+  bool good = heads && chunk && !stopped && diagnostics.errorCount() == errors && buildScan(scan, inside, body, after);
   if (!good) {
     for (const auto &[name, output] : scan.outputs)
       after[name] = {};
@@ -361,50 +380,30 @@ void Elaborator::execScan(const ScanStmt &stmt) {
   frame->env = std::move(after);
 }
 
-/// States before the first token as `B x H x rest`; empty if all are zero.
-std::optional<std::vector<mlir::Value>> Elaborator::buildInits(ScanFrame &scan, mlir::Value anchor) {
+/// States before the first token, `B x H x rest` or, where all rows of the batch
+/// start alike, `H x rest`.
+std::vector<mlir::Value> Elaborator::buildInits(ScanFrame &scan) {
   std::vector<mlir::Value> inits;
-  auto isZero = [](const ScanFrame::State &state) {
-    return state.init.isPoison() || (state.init.isNumber() && state.init.number.isZero());
-  };
-  if (llvm::all_of(scan.states, isZero))
-    return inits;
-  mlir::Value perRow; // B x 1 x 1 ...: brings the batch
   for (ScanFrame::State &state : scan.states) {
+    if (state.startsAtZero())
+      break;
     mlir::Location place = loc(state.declared);
-    Shape full{mlir::ShapedType::kDynamic, scan.heads};
-    full.append(state.shape);
-    Value init = isZero(state) ? Value::of(Number(0)) : state.init;
-    if (init.isTensor())
-      init = materialize(init, state.initRange);
-    bool perHead = init.isTensor() && init.shape.size() == state.shape.size() + scan.hasHeads;
-    if (init.isTensor() && init.batched && (perHead || scan.heads == 1)) {
-      inits.push_back(reshape(init.tensor, full, place));
+    Value init = state.init.isTensor() ? materialize(state.init, state.initRange) : state.init;
+    if (init.isNumber()) {
+      Shape full{scan.heads};
+      full.append(state.shape);
+      inits.push_back(constant(init.number.toDouble(), full, place));
       continue;
     }
-    Shape own = init.isTensor() && init.batched ? Shape{mlir::ShapedType::kDynamic} : Shape{};
-    if (perHead || !own.empty())
-      own.push_back(perHead ? scan.heads : 1);
+    bool perHead = init.shape.size() == state.shape.size() + scan.hasHeads;
+    Shape own = init.batched ? Shape{mlir::ShapedType::kDynamic} : Shape{};
+    own.push_back(perHead ? scan.heads : 1);
     own.append(state.shape);
-    mlir::Value value =
-        init.isNumber() ? constant(init.number.toDouble(), state.shape, place) : reshape(init.tensor, own, place);
+    mlir::Value value = reshape(init.tensor, own, place);
     if (!perHead && scan.heads > 1) {
       Shape ones(state.shape.size() + 1, 1);
       ones.front() = scan.heads;
       value = broadcastTo(value, constant(0, ones, place));
-    }
-    if (own.empty() || own.front() != mlir::ShapedType::kDynamic) {
-      if (!perRow) {
-        llvm::SmallVector<int64_t> dims;
-        for (int64_t i = 1; i < mlir::cast<mlir::RankedTensorType>(anchor.getType()).getRank(); ++i)
-          dims.push_back(i);
-        perRow = nn::ReduceSumOp::create(region->builder, place, anchor, dims);
-      }
-      Shape ones(full.size(), 1);
-      ones.front() = mlir::ShapedType::kDynamic;
-      Shape wide = full;
-      wide.front() = 1;
-      value = broadcastTo(reshape(value, wide, place), reshape(perRow, ones, place));
     }
     inits.push_back(value);
   }
@@ -422,6 +421,14 @@ bool Elaborator::buildScan(ScanFrame &scan, RegionFrame &body, mlir::Region &bod
   for (const ScanFrame::State &state : scan.states)
     if (!frame->env[state.name].isTensor())
       return false;
+  for (const auto &[name, output] : scan.outputs)
+    if (scan.chunk > 1 && (output.value.shape.empty() || output.value.shape.front() != scan.chunk)) {
+      auto builder = error(output.range, "expected one row per token of the chunk, [" + llvm::Twine(scan.chunk) +
+                                             ", ...], for output '" + name + "', but got " + str(output.value.shape));
+      builder.note(stmt.headRange, "the chunks are introduced here");
+      describeOrigin(builder, "it", {&output.value, output.range});
+      return false;
+    }
   if (scan.outputs.empty() && scan.states.empty()) {
     error(stmt.headRange, "expected a scan with a state or an output, but got neither");
     return false;
@@ -452,15 +459,20 @@ bool Elaborator::buildScan(ScanFrame &scan, RegionFrame &body, mlir::Region &bod
     operands.push_back(input.outside);
     kinds.push_back(static_cast<int64_t>(input.kind));
   }
-  std::optional<std::vector<mlir::Value>> inits = buildInits(scan, anchor);
+  std::vector<mlir::Value> inits = buildInits(scan);
   llvm::SmallVector<mlir::Value> yields;
   for (const auto &[name, output] : scan.outputs)
     yields.push_back(output.value.tensor);
-  for (const ScanFrame::State &state : scan.states)
-    yields.push_back(frame->env[state.name].tensor);
+  for (const ScanFrame::State &state : scan.states) {
+    mlir::Value next = frame->env[state.name].tensor;
+    // The last chunk, full or partial, only reads: an update never sees missing rows.
+    if (scan.chunk > 1 && next != state.argument)
+      next = rec::UnlessLastOp::create(body.builder, place, next, state.argument);
+    yields.push_back(next);
+  }
   llvm::SmallVector<int64_t> outKinds(scan.outputs.size(), static_cast<int64_t>(OperandKind::Token));
   rec::YieldOp::create(body.builder, place, yields);
-  auto op = rec::ScanOp::create(region->builder, place, operands, kinds, *inits, /*chunk=*/1, outKinds,
+  auto op = rec::ScanOp::create(region->builder, place, operands, kinds, inits, scan.chunk, outKinds,
                                 int64_t(scan.states.size()), /*reverse=*/false, /*saveStates=*/false, &bodyRegion);
   // Without heads the op's one head is taken away again.
   size_t result = 0;
@@ -475,7 +487,7 @@ bool Elaborator::buildScan(ScanFrame &scan, RegionFrame &body, mlir::Region &bod
     Shape shape{kTime};
     if (scan.hasHeads)
       shape.push_back(scan.heads);
-    shape.append(output.value.shape);
+    shape.append(output.value.shape.begin() + (scan.chunk > 1), output.value.shape.end());
     bind(name, shape, output.range);
   }
   for (const ScanFrame::State &state : scan.states) {

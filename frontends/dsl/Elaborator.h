@@ -14,6 +14,7 @@
 #include "frontends/dsl/ConstEval.h"
 #include "frontends/dsl/Frontend.h"
 #include "frontends/dsl/Symbols.h"
+#include "ir/Nn/ReverseMode.h"
 #include "llvm/ADT/MapVector.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
@@ -94,13 +95,14 @@ private:
   // Repeats (ElabRepeat.cpp).
   void execRepeat(const RepeatStmt &repeat);
   bool execIteration(const RepeatStmt &repeat, int64_t iteration);
+  bool execInPlace(const RepeatStmt &repeat, int64_t iteration);
   mlir::func::FuncOp finishIteration(mlir::func::FuncOp func, RegionFrame &body, mlir::ValueRange results);
 
   // Scans (ElabScan.cpp).
   void execScan(const ScanStmt &stmt);
   void execState(const StateStmt &state);
   bool buildScan(ScanFrame &scan, RegionFrame &body, mlir::Region &region, llvm::StringMap<Value> &after);
-  std::optional<std::vector<mlir::Value>> buildInits(ScanFrame &scan, mlir::Value anchor);
+  std::vector<mlir::Value> buildInits(ScanFrame &scan);
   Value captureInScan(const Value &value, Range use);
   Value evalIndex(const IndexExpr &index);
   Value addScanInput(const Value &outer, int mode, int64_t group, Range use);
@@ -131,12 +133,13 @@ private:
   // Built-in functions (ElabBuiltin.cpp).
   Value evalBuiltin(const BuiltinInfo &info, const CallExpr &call);
   Value elementwiseBuiltin(const BuiltinInfo &info, const CallExpr &call, llvm::ArrayRef<Value> args);
-  Value reduce(Builtin id, const CallExpr &call, const Value &x);
+  Value reduce(Builtin id, const CallExpr &call, llvm::ArrayRef<Value> args);
   Value heads(const CallExpr &call, const Value &x, const Value &count);
   Value flatten(const CallExpr &call, const Value &x);
   Value transpose(const CallExpr &call, const Value &x);
   Value slice(const CallExpr &call, const Value &x, const Value &begin, const Value &size);
   Value outer(const CallExpr &call, const Value &x, const Value &y);
+  Value identity(const CallExpr &call, const Value &rows, const Value &columns);
   Value matmul(const CallExpr &call, const Value &x, const Value &w);
   Value causalConv(const CallExpr &call, const Value &x, const Value &w);
   Value lookupRows(const CallExpr &call, const Value &table, const Value &ids);
@@ -146,6 +149,10 @@ private:
   Value iota(const CallExpr &call, const Value &size);
   Value positions(const CallExpr &call);
   Value attention(const CallExpr &call, llvm::ArrayRef<Value> args);
+
+  // Gradients (ElabGrad.cpp).
+  Value evalGrad(const CallExpr &call);
+  bool reverse(llvm::ArrayRef<mlir::Operation *> ops, nn::Cotangents &cotangents, Range range);
 
   // Tensors (ElabTensor.cpp).
   struct Operand {

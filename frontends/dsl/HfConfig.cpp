@@ -15,6 +15,8 @@ enum class Rule {
   Param,       ///< Required; becomes a param.
   OptionParam, ///< Becomes a param if present and not null.
   Rank,        ///< 0 or absent: `full`.
+  LowRank,     ///< As Rank; negative too: `full`.
+  Switch,      ///< true or false; becomes a param if present.
   Fixed,       ///< Must be one of `allowed`, or absent; the first is what is written.
   Ignored,     ///< Says how the reference runs a model, not what it is; `allowed` is what is written, if anything.
 };
@@ -146,10 +148,48 @@ constexpr Row kGatedDeltaNet[] = {
     {"use_l2warp", Rule::Fixed, "", "false"},
 };
 
+// LaCT's LaCTSWIGLUConfig. `fp32_states` is about rounding only: the states have the precision of the run.
+constexpr Row kLact[] = {
+    {"hidden_size", Rule::Param, "D", ""},
+    {"num_hidden_layers", Rule::Param, "L", ""},
+    {"num_attn_heads", Rule::Param, "H", ""},
+    {"num_lact_heads", Rule::Param, "N", ""},
+    {"vocab_size", Rule::Param, "vocab", ""},
+    {"lact_chunk_size", Rule::Param, "chunk", ""},
+    {"window_size", Rule::Param, "window", ""},
+    {"rope_theta", Rule::Param, "theta", ""},
+    {"norm_eps", Rule::Param, "eps", ""},
+    {"initializer_range", Rule::Param, "init_std", ""},
+    {"inter_multi", Rule::OptionParam, "expand", ""},
+    {"fw_init_gain", Rule::OptionParam, "gain", ""},
+    {"hidden_ratio", Rule::OptionParam, "mlp_ratio", ""},
+    {"intermediate_size", Rule::OptionParam, "mlp_width", ""},
+    {"w0_w2_low_rank", Rule::LowRank, "rank", ""},
+    {"use_momentum", Rule::Switch, "momentum", ""},
+    {"use_muon", Rule::Switch, "muon", ""},
+    {"fp32_states", Rule::Ignored, "", "true"},
+    {"attn_qk_norm", Rule::Fixed, "", "false"},
+    {"elementwise_affine", Rule::Fixed, "", "true"},
+    {"hidden_act", Rule::Fixed, "", "\"swish\" \"silu\""},
+    {"learnable_ttt_scale", Rule::Fixed, "", "true"},
+    {"lr_dim", Rule::Fixed, "", "1"},
+    {"lr_parameterization", Rule::Fixed, "", "\"mamba\""},
+    {"no_v_silu", Rule::Fixed, "", "false"},
+    {"qkv_bias", Rule::Fixed, "", "false"},
+    {"qkv_silu", Rule::Fixed, "", "true"},
+    {"tie_word_embeddings", Rule::Fixed, "", "false"},
+    {"last_layer_fuse_norm", Rule::Ignored, "", "true"},
+    {"use_fused_kernel", Rule::Ignored, "", "false"},
+    {"ttt_loss_type", Rule::Fixed, "", "\"dot_product\""},
+    {"ttt_nope", Rule::Fixed, "", "false"},
+    {"ttt_prenorm", Rule::Fixed, "", "false"},
+};
+
 constexpr Table kTables[] = {
     {"gla", "GLAForCausalLM", "gla/gla.tg", kGla},
     {"delta_net", "DeltaNetForCausalLM", "delta_net/delta_net.tg", kDeltaNet},
     {"gated_deltanet", "GatedDeltaNetForCausalLM", "gated_deltanet/gated_deltanet.tg", kGatedDeltaNet},
+    {"lact_swiglu", "LaCTForCausalLM", "lact/lact.tg", kLact},
 };
 
 const Table *tableOf(llvm::StringRef modelType) {
@@ -205,6 +245,16 @@ private:
         fail("expected '" + row.key + "' to be " + llvm::join(allowed, " or ") + ", but got " + found->dump());
       return;
     }
+    case Rule::Switch:
+      if (absent)
+        return;
+      if (!found->is_boolean())
+        return fail("expected true or false for '" + row.key + "', but got " + found->dump());
+      params.emplace_back(row.param.str(), found->dump());
+      return;
+    case Rule::LowRank:
+      absent |= !absent && found->is_number_integer() && *found < 0;
+      [[fallthrough]];
     case Rule::Rank:
       if (!absent && found->is_number_integer() && *found > 0)
         params.emplace_back(row.param.str(), found->dump());
@@ -309,6 +359,10 @@ std::optional<std::string> tidegate::dsl::writeConfig(const ReferenceModel &mode
         return std::nullopt;
       } else if (row.rule == Rule::Rank && param->second == "full") {
         config[row.key.str()] = 0;
+      } else if (row.rule == Rule::LowRank && param->second == "full") {
+        config[row.key.str()] = -1;
+      } else if (row.rule == Rule::Switch) {
+        config[row.key.str()] = param->second == "true";
       } else if (auto number = numberOf(param->second)) {
         config[row.key.str()] = *number;
       } else {

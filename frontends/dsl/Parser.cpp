@@ -370,7 +370,7 @@ Stmt *Parser::parseRepeat() {
   return parseBlock(repeat->body, keyword.begin(), "the body of this 'repeat'") ? repeat : nullptr;
 }
 
-/// scan over t { ... }   scan over t, h in H { ... }
+/// scan over t { ... }   scan over t, h in H { ... }   scan over chunks c of C, h in H { ... }
 Stmt *Parser::parseScan() {
   auto *scan = make<ScanStmt>();
   Token keyword = take();
@@ -379,13 +379,26 @@ Stmt *Parser::parseScan() {
     return nullptr;
   }
   take();
-  if (peek().isName("chunks") && peek(1).isName("of")) {
-    diagnostics.error(Range(peek().begin(), peek(1).end()),
-                      "expected a scan over tokens ('scan over t'): scans over chunks are not supported yet");
+  // `chunks` is an ordinary name elsewhere: `scan over chunks { ... }` walks tokens.
+  bool ofChunks = peek().isName("chunks") && peek(1).is(Tok::Name);
+  if (ofChunks)
+    take();
+  if (ofChunks && peek().isName("of") && !peek(1).isName("of")) {
+    expected("an index for the chunks, as in 'scan over chunks c of C'");
     return nullptr;
   }
-  if (!parseName(scan->time, "the time index of the scan"))
+  if (!parseName(scan->time, ofChunks ? "the chunk index of the scan" : "the time index of the scan"))
     return nullptr;
+  if (ofChunks) {
+    if (!peek().isName("of")) {
+      expected("'of' and the number of tokens of a chunk after 'scan over chunks " + scan->time.text + "'");
+      return nullptr;
+    }
+    take();
+    scan->chunk = parseExpr();
+    if (!scan->chunk)
+      return nullptr;
+  }
   if (consume(Tok::Comma)) {
     if (!parseName(scan->head, "the head index of the scan"))
       return nullptr;

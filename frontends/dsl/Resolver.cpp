@@ -218,8 +218,6 @@ void Resolver::resolveTargetIndices(const Target &target) {
 
 void Resolver::resolveRepeat(const RepeatStmt &repeat) {
   resolveExpr(*repeat.count);
-  if (scan)
-    diagnostics.error(repeat.range, "expected no 'repeat' inside a 'scan'");
   if (!mayAssign(repeat.variable))
     return;
   llvm::StringMap<Local> before = locals;
@@ -237,6 +235,8 @@ void Resolver::resolveScan(const ScanStmt &stmt) {
         .note(scan->headRange, "the outer one is here");
     return;
   }
+  if (stmt.chunk)
+    resolveExpr(*stmt.chunk);
   if (stmt.headCount)
     resolveExpr(*stmt.headCount);
   mayAssign(stmt.time);
@@ -249,7 +249,9 @@ void Resolver::resolveScan(const ScanStmt &stmt) {
   if (!stmt.head.text.empty())
     declare(stmt.head, LocalKind::HeadIndex);
   scan = &stmt;
+  unsigned outer = std::exchange(repeats, 0);
   resolveBlock(stmt.body);
+  repeats = outer;
   scan = nullptr;
   // Outputs and states are visible afterwards, plain locals are not.
   for (auto &entry : locals)
@@ -264,6 +266,8 @@ void Resolver::resolveScan(const ScanStmt &stmt) {
             before[target.name.text] = {LocalKind::Local, target.name.range};
       if (auto *branch = llvm::dyn_cast<IfStmt>(inner))
         blocks.append({&branch->thenBlock, &branch->elseBlock});
+      if (auto *repeat = llvm::dyn_cast<RepeatStmt>(inner))
+        blocks.push_back(&repeat->body);
     }
   locals = std::move(before);
 }
@@ -299,6 +303,10 @@ void Resolver::resolveState(const StateStmt &state) {
     resolveExpr(*state.init);
   if (!scan) {
     diagnostics.error(state.range, "expected 'state' only inside a 'scan'");
+    return;
+  }
+  if (repeats) {
+    diagnostics.error(state.range, "expected no 'state' inside a 'repeat'; declare it before");
     return;
   }
   auto known = locals.find(state.name.text);
@@ -404,8 +412,9 @@ void Resolver::resolveCall(const CallExpr &call) {
       diagnostics.error(arg.name.range, "expected positional arguments in " + info->signature);
       return;
     }
-  if (call.args.size() != info->arity)
-    diagnostics.error(call.range, "expected " + llvm::Twine(info->arity) +
+  if (!info->takes(call.args.size()))
+    diagnostics.error(call.range, "expected " + llvm::Twine(info->most > 2 ? "at least " : "") +
+                                      llvm::Twine(info->arity) +
                                       (info->arity == 1 ? " argument" : " arguments") + " in " + info->signature +
                                       ", but got " + llvm::Twine(call.args.size()));
   else if (!inWeight && (info->id == Builtin::Normal || info->id == Builtin::Uniform))

@@ -84,6 +84,18 @@ void SolveUnitLowerOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
   out[1] = dRhs;
 }
 
+void UnlessLastOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
+  Value zero = nn::zerosLike(b, getLoc(), dy[0]);
+  out[0] = UnlessLastOp::create(b, getLoc(), dy[0], zero);
+  out[1] = UnlessLastOp::create(b, getLoc(), zero, dy[0]);
+}
+
+void WhenOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
+  Value zero = nn::zerosLike(b, getLoc(), dy[0]);
+  out[1] = WhenOp::create(b, getLoc(), getFlags(), dy[0], zero);
+  out[2] = WhenOp::create(b, getLoc(), getFlags(), zero, dy[0]);
+}
+
 void StrictlyLowerOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
   out[0] = StrictlyLowerOp::create(b, getLoc(), dy[0]);
 }

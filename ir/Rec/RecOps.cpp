@@ -102,6 +102,10 @@ void ScanOp::buildFromBody(OpBuilder &builder, OperationState &state, ValueRange
   state.regions.front()->takeBody(*body);
 }
 
+static RankedTensorType dropBatch(RankedTensorType type) {
+  return RankedTensorType::get(type.getShape().drop_front(), type.getElementType());
+}
+
 LogicalResult ScanOp::verify() {
   Block &body = getBody().front();
   auto yield = dyn_cast<YieldOp>(body.getTerminator());
@@ -148,7 +152,7 @@ LogicalResult ScanOp::verify() {
     return emitOpError("expects at most ") << getNumStates() << " initial states, but got " << getInits().size();
   for (auto [init, arg] : llvm::zip(getInits(), getBodyStates())) {
     auto want = outer.type({outer.batch, outer.heads}, cast<RankedTensorType>(arg.getType()));
-    if (init.getType() != want) // scan_c3
+    if (init.getType() != want && init.getType() != dropBatch(want)) // scan_c3
       return emitOpError("initial state has type ") << init.getType() << ", but the state needs " << want;
   }
   for (auto [i, v] : llvm::enumerate(yield.getValues().drop_back(getNumStates()))) {
@@ -160,6 +164,19 @@ LogicalResult ScanOp::verify() {
   auto want = resultTypes(outer, yield.getValues(), getChunk(), getOutKinds(), getNumStates(), getSaveStates());
   if (want != SmallVector<Type>(getResultTypes())) // scan_c1
     return emitOpError("expects results of types ") << want << ", but got " << getResultTypes();
+  return success();
+}
+
+LogicalResult WhenOp::verify() {
+  auto scan = (*this)->getParentOfType<ScanOp>();
+  auto flags = dyn_cast<BlockArgument>(getFlags());
+  bool isEntry = flags && llvm::is_contained(scan.getBodyInputs(), flags);
+  bool isState = flags && llvm::is_contained(scan.getBodyStates(), flags);
+  if ((!isEntry && !isState) || getFlags().getType().getRank() != 1 || scan.getChunk() != 1) // when_c1
+    return emitOpError("expects a vector that enters the body of a token scan as flags, but got ") << getFlags().getType();
+  for (WhenOp other : scan.getBody().getOps<WhenOp>())
+    if (other.getFlags() != getFlags()) // when_c1
+      return emitOpError("expects the same flags as the other ops of its kind in the body");
   return success();
 }
 

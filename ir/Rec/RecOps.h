@@ -24,4 +24,14 @@ namespace tidegate::rec {
 ScanOp withEntryStates(ScanOp op);
 ScanOp withoutEntryStates(ScanOp op);
 
+/// The steps that a copy of a scan's body serves.
+struct StepKind {
+  bool isLast = false;   ///< The step of the last token, or the others.
+  bool isMarked = false; ///< Those that a state marks, or the others.
+};
+
+/// Decides each `rec.unless_last` and `rec.when` of a scan's body for a kind of
+/// steps, and removes what then adds nothing.
+void specialiseBody(mlir::Block &body, StepKind kind);
+
 } // namespace tidegate::rec

@@ -56,7 +56,8 @@ def Rec_ScanOp : Rec_Op<"scan", [Pure, SingleBlock, AttrSizedOperandSegments, Is
     - shared: `rest`, seen whole;
     - row:    `B x H x rest`; the body sees `rest`, in every step the same.
 
-    `inits` gives the first states before the first step, `B x H x rest`;
+    `inits` gives the first states before the first step, `B x H x rest`, or
+    `H x rest` where all rows of the batch start alike;
     states without one start at zero. The body's arguments are the operands, then the
     states. It yields the outputs, then the new states. `out_kinds` says for
     each output whether it is per token (rows beyond `T` are dropped) or per
@@ -67,7 +68,8 @@ def Rec_ScanOp : Rec_Op<"scan", [Pure, SingleBlock, AttrSizedOperandSegments, Is
     - (C1) one kind per operand, and the body's arguments and yields follow from
       the types outside;
     - (C2) the first operand is per token: it gives B, T and H;
-    - (C3) `inits` has at most one value per state, of its type outside;
+    - (C3) `inits` has at most one value per state, of its type outside, with or
+      without B;
     - (C4) operands agree in B, T, N and H.
 
     Example, gated linear attention in token form:
@@ -108,6 +110,12 @@ def Rec_ScanOp : Rec_Op<"scan", [Pure, SingleBlock, AttrSizedOperandSegments, Is
     unsigned getNumOutputs() { return getOutKinds().size(); }
     ::mlir::ResultRange getOutputs() { return getResults().take_front(getNumOutputs()); }
     ::mlir::ResultRange getFinalStates() { return getResults().slice(getNumOutputs(), getNumStates()); }
+    /// Row for an initial state per batch row and head, Head for one that all rows share.
+    OperandKind initKind(unsigned state) {
+      auto init = ::mlir::cast<::mlir::RankedTensorType>(getInits()[state].getType());
+      auto inner = ::mlir::cast<::mlir::RankedTensorType>(getBodyStates()[state].getType());
+      return init.getRank() == inner.getRank() + 1 ? OperandKind::Head : OperandKind::Row;
+    }
     /// States at the entry of each step; empty without `save_states`.
     ::mlir::ResultRange getEntryStates() { return getResults().drop_front(getNumOutputs() + getNumStates()); }
     ::mlir::Block::BlockArgListType getBodyInputs() {
@@ -158,6 +166,48 @@ def Rec_YieldOp : Rec_Op<"yield", [Pure, Terminator, ReturnLike, HasParent<"Scan
   }];
   let arguments = (ins Variadic<Rec_Float>:$values);
   let assemblyFormat = "($values^ `:` type($values))? attr-dict";
+}
+
+def Rec_UnlessLastOp : Rec_Op<"unless_last", [Pure, SameOperandsAndResultType, HasParent<"ScanOp">,
+    DeclareOpInterfaceMethods<DifferentiableOpInterface, ["buildAdjoint"]>]> {
+  let summary = "One value in every step but the last along time, another in the last";
+  let description = [{
+    Inside the body of `rec.scan`: `x` in the steps that hold tokens before the
+    last chunk, `y` in the step of the last token, whichever way the scan walks.
+    A state that yields `unless_last new, entry` is only read in the last chunk:
+    that chunk may be partial, so an update never sees its missing rows, and the
+    final state is the entry state of the last chunk. Compiled code has one body
+    for the last step and one for the others; the operand not taken costs
+    nothing there.
+
+    Constraints: (C1) operands and result have one type; (C2) it stands in the
+    body of a scan.
+
+    Example: `%next = rec.unless_last %new, %S : tensor<4x8xf32>`
+  }];
+  let arguments = (ins Rec_Float:$input, Rec_Float:$last);
+  let results = (outs Rec_Float:$result);
+  let assemblyFormat = "$input `,` $last attr-dict `:` type($result)";
+}
+
+def Rec_WhenOp : Rec_Op<"when", [Pure, HasParent<"ScanOp">, AllTypesMatch<["input", "other", "result"]>,
+    DeclareOpInterfaceMethods<DifferentiableOpInterface, ["buildAdjoint"]>]> {
+  let summary = "One value in the steps that a vector marks, another in the others";
+  let description = [{
+    Inside the body of `rec.scan`: `x` in the steps in which the last element of
+    `flags` is not 0, `y` in the others. Compiled code has a
+    body for each of the two; the operand not taken costs nothing.
+
+    Constraints: (C1) `flags` is a vector that enters the body of a token scan, as
+    a state or (in its adjoint) as an operand; all such ops of a body have the
+    same flags.
+
+    Example: `%next = rec.when %flags, %new, %S : tensor<16xf32>, tensor<4x8xf32>`
+  }];
+  let arguments = (ins Rec_Float:$flags, Rec_Float:$input, Rec_Float:$other);
+  let results = (outs Rec_Float:$result);
+  let assemblyFormat = "$flags `,` $input `,` $other attr-dict `:` type($flags) `,` type($result)";
+  let hasVerifier = 1;
 }
 
 //===----------------------------------------------------------------------===//

@@ -179,6 +179,11 @@ void ScanOp::buildAdjoint(OpBuilder &builder, ArrayRef<Value> resultCotangents, 
       Value sum = nn::ReduceSumOp::create(builder, loc, total, dims);
       out[i] = nn::ReshapeOp::create(builder, loc, type, sum);
     }
-  for (unsigned i = 0; i < getInits().size(); ++i)
-    out[numInputs + i] = adjoint.getFinalStates()[i];
+  for (unsigned i = 0; i < getInits().size(); ++i) {
+    Value total = adjoint.getFinalStates()[i];
+    if (initKind(i) == OperandKind::Head) // one value for all rows of the batch
+      total = nn::ReshapeOp::create(builder, loc, cast<RankedTensorType>(getInits()[i].getType()),
+                                    nn::ReduceSumOp::create(builder, loc, total, ArrayRef<int64_t>{0}));
+    out[numInputs + i] = total;
+  }
 }

@@ -119,7 +119,7 @@ public:
       inputs.push_back(outer);
     if (program.reset.init) {
       inputs.push_back(transposed(token.getInputs()[program.reset.init.getArgNumber()]));
-      kinds.push_back(int64_t(OperandKind::Row));
+      kinds.push_back(int64_t(token.kindOf(program.reset.init.getArgNumber())));
     }
     auto scan = ScanOp::create(outside, loc, inputs, kinds, inits, chunk, outKinds, /*numStates=*/1,
                                /*reverse=*/false, /*saveStates=*/false, &region);
@@ -131,11 +131,13 @@ private:
     Value key, value, reader;
   };
 
-  /// A state from outside brought to B x H x K x V, or back.
+  /// A state from outside brought to B x H x K x V (H x K x V), or back.
   Value transposed(Value state) {
     if (program.keyDim == 0)
       return state;
-    return nn::TransposeOp::create(outside, token.getLoc(), state, {0, 1, 3, 2});
+    auto permutation = llvm::to_vector(llvm::seq<int64_t>(0, cast<RankedTensorType>(state.getType()).getRank()));
+    std::swap(permutation.back(), permutation[permutation.size() - 2]);
+    return nn::TransposeOp::create(outside, token.getLoc(), state, permutation);
   }
 
   /// The tile `C x width` of a value B x T x H x width.

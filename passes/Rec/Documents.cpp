@@ -183,7 +183,7 @@ LogicalResult Packer::packScan(ScanOp scan, FunctionPositions &in) {
     Type element = cast<RankedTensorType>(state.getType()).getElementType();
     if (!flag)
       flag = append(in.begins(scan.getHeads(), element, loc), OperandKind::Token);
-    Value init = i < inits.size() && !isZero(inits[i]) ? append(inits[i], OperandKind::Row) : Value();
+    Value init = i < inits.size() && !isZero(inits[i]) ? append(inits[i], scan.initKind(i)) : Value();
     auto reset = ResetOp::create(builder, loc, state.getType(), state, flag, init);
     state.replaceAllUsesExcept(reset, reset);
   }

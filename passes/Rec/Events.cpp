@@ -75,7 +75,8 @@ private:
     if (reset.getState() != state || !state.hasOneUse())
       return refuse({reset, "the state is reset behind another use of it"});
     auto init = dyn_cast_or_null<BlockArgument>(reset.getInit());
-    if (bool(reset.getInit()) != bool(init) || (init && scan.kindOf(init.getArgNumber()) != OperandKind::Row))
+    if (bool(reset.getInit()) != bool(init) || (init && scan.kindOf(init.getArgNumber()) != OperandKind::Row &&
+                                              scan.kindOf(init.getArgNumber()) != OperandKind::Head))
       return refuse({reset, "the state is reset to a value of the token"});
     program.reset = {reset.getFlag(), init};
     reader.setForm(reset.getResult(), stateForm(0));

@@ -5,6 +5,7 @@
 // made once, by the entry from the number of tokens before, and handed on.
 //===----------------------------------------------------------------------===//
 #include "passes/Rec/Passes.h"
+#include "passes/Rec/TokenForm.h"
 
 #include "ir/Nn/NnOps.h"
 #include "ir/Rec/RecOps.h"
@@ -64,6 +65,12 @@ private:
     SmallVector<Operation *> placed; // what wants the positions of the tokens
     for (Operation *op : ops) {
       if (auto scan = dyn_cast<ScanOp>(op)) {
+        if (isChunkUpdate(scan)) {
+          auto token = toTokenForm(scan);
+          if (failed(token))
+            return failure();
+          scan = *token;
+        }
         exposeScan(func, scan, states);
         continue;
       }
@@ -117,16 +124,60 @@ private:
     terminator->insertOperands(terminator->getNumOperands(), final);
   }
 
+  /// A carried state starts as zero. Where the scan starts from values of its
+  /// own, one more state says whether there was a call before this one.
   void exposeScan(func::FuncOp func, ScanOp scan, SmallVectorImpl<State> &states) {
-    if (!scan.getInits().empty())
-      emitWarning(scan.getLoc()) << "the state of this scan starts from a value of its own and is not carried";
-    for (unsigned i = scan.getInits().size(); i < scan.getNumStates(); ++i) {
+    OpBuilder builder(scan);
+    Location loc = scan.getLoc();
+    SmallVector<Value> own(scan.getInits());
+    Value started;
+    if (!own.empty()) {
+      auto like = cast<RankedTensorType>(scan.getFinalStates().front().getType());
+      State state{nextName(func), RankedTensorType::get(like.getShape().take_front(2), like.getElementType()), loc};
+      started = addArgument(func, state);
+      Value one = nn::constant(builder, loc, 1, like.getElementType());
+      addResult(func, state, nn::BroadcastLikeOp::create(builder, loc, started.getType(), one, started));
+      states.push_back(state);
+      if (llvm::any_of(own, dependsOnTokens))
+        emitWarning(loc) << "a state of this scan starts from a value of the tokens, of those that come first";
+    }
+    SmallVector<Value> inits;
+    for (unsigned i = 0; i < scan.getNumStates(); ++i) {
       Value final = scan.getFinalStates()[i];
-      State state{"state." + std::to_string(numOwn[func]++), final.getType(), scan.getLoc()};
-      scan.getInitsMutable().append(addArgument(func, state));
+      State state{nextName(func), final.getType(), loc};
+      Value carried = addArgument(func, state);
       addResult(func, state, final);
       states.push_back(state);
+      if (i < own.size()) {
+        auto type = cast<RankedTensorType>(final.getType());
+        SmallVector<int64_t> wide(type.getRank(), 1);
+        wide[0] = type.getDimSize(0), wide[1] = type.getDimSize(1);
+        Value column =
+            nn::ReshapeOp::create(builder, loc, RankedTensorType::get(wide, type.getElementType()), started);
+        carried = nn::SelectOp::create(builder, loc, column, carried, own[i]);
+      }
+      inits.push_back(carried);
     }
+    scan.getInitsMutable().assign(inits);
+  }
+
+  std::string nextName(func::FuncOp func) { return "state." + std::to_string(numOwn[func]++); }
+
+  /// True unless `value` is computed from weights and constants; what only lends
+  /// its shape does not count.
+  static bool dependsOnTokens(Value value) {
+    if (auto argument = dyn_cast<BlockArgument>(value)) {
+      auto func = dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp());
+      return !func || !func.getArgAttr(argument.getArgNumber(), "nn.weight");
+    }
+    Operation *op = value.getDefiningOp();
+    if (isa<func::CallOp, ScanOp>(op))
+      return true;
+    if (auto broadcast = dyn_cast<nn::BroadcastLikeOp>(op))
+      return dependsOnTokens(broadcast.getInput());
+    if (auto select = dyn_cast<nn::SelectOp>(op); select && select.getCondition().getDefiningOp<nn::ConstantOp>())
+      return dependsOnTokens(select.getLhs());
+    return llvm::any_of(op->getOperands(), dependsOnTokens);
   }
 
   /// The state of a convolution is its past.
@@ -135,7 +186,7 @@ private:
       emitWarning(conv.getLoc()) << "the past of this convolution is a value of its own and is not carried";
       return;
     }
-    State state{"state." + std::to_string(numOwn[func]++), conv.getNext().getType(), conv.getLoc()};
+    State state{nextName(func), conv.getNext().getType(), conv.getLoc()};
     conv.getPastMutable().assign(addArgument(func, state));
     addResult(func, state, conv.getNext());
     states.push_back(state);

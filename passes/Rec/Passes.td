@@ -52,11 +52,15 @@ def RecExposeStates : Pass<"rec-expose-states", "::mlir::ModuleOp"> {
   let summary = "States of scans, pasts of convolutions and attentions become arguments and results";
   let description = [{
     For decoding with a carried state: every scan that the entry function
-    reaches, and whose states start at zero, takes them from a new argument of
-    its function and returns them as new results; so does every `nn.short_conv`
-    with its past, the W-1 inputs before the sequence, and every `nn.attention`
-    with the W-1 keys and values before. Calls are followed, so that a function
-    called 24 times gives the entry function 24 states of each kind. Where
+    reaches takes its states from new arguments of its function and returns them
+    as new results. Carried values are zero before the first call; where a scan
+    starts from values of its own, one more state says whether there was a call
+    before. A scan over chunks whose last chunk only reads (`rec.unless_last`)
+    first becomes a token scan with a buffer for the rows of the chunk so far,
+    exact for every prefix. Every `nn.short_conv` carries its past, the W-1 inputs
+    before the sequence, and every `nn.attention` the W-1 keys and values before.
+    Calls are followed, so that a function called 24 times gives the entry
+    function 24 states of each kind. Where
     positions matter, the entry carries the number of tokens before as its last
     state, `tokens`, and hands the positions that follow from it on to `nn.positions`
     and `nn.attention` in all functions, in an argument behind the states.

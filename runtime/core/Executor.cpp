@@ -72,8 +72,9 @@ struct Run {
   template <typename T>
   void multiply(const Product &p) const {
     int64_t m = p.m.at(B, this->T), n = p.n.at(B, this->T), k = p.k.at(B, this->T);
-    gemm(p.transA, p.transB, m, n, k, T(1), as<T>(p.a), p.transA ? m : k, as<T>(p.b), p.transB ? k : n, T(0),
-         as<T>(p.c), n);
+    for (int64_t i = 0; i < p.count.at(B, this->T); ++i)
+      gemm(p.transA, p.transB, m, n, k, T(1), as<T>(p.a) + i * m * k, p.transA ? m : k, as<T>(p.b) + i * k * n,
+           p.transB ? k : n, T(0), as<T>(p.c) + i * m * n, n);
   }
   void operator()(const Product &p) const { plan.elementBytes == 8 ? multiply<double>(p) : multiply<float>(p); }
 

@@ -53,7 +53,7 @@ double Plan::flops(int64_t B, int64_t T) const {
   double sum = 0;
   for (const Step &step : steps) {
     if (auto *p = std::get_if<Product>(&step.what))
-      sum += 2.0 * double(p->m.at(B, T)) * double(p->n.at(B, T)) * double(p->k.at(B, T));
+      sum += 2.0 * double(p->count.at(B, T)) * double(p->m.at(B, T)) * double(p->n.at(B, T)) * double(p->k.at(B, T));
     else if (auto *l = std::get_if<Launch>(&step.what))
       sum += l->flopsPerToken * double(B) * double(T);
     else if (auto *a = std::get_if<Attention>(&step.what))

@@ -63,6 +63,7 @@ struct Launch {
 struct Product {
   bool transA = false, transB = false;
   Extent m, n, k;
+  Extent count; ///< Products of this size, one after the other in memory.
   int a = 0, b = 0, c = 0;
 };
 

@@ -126,3 +126,70 @@ func.func @resets(%k: tensor<?x?x2x5xf64>, %f: tensor<?x?x2xf64>, %i: tensor<?x2
   } -> tensor<?x?x2x5xf64>, tensor<?x?x2x5xf64>, tensor<?x2x5xf64>, tensor<?x2x5xf64>
   return %o#0, %o#1 : tensor<?x?x2x5xf64>, tensor<?x?x2x5xf64>
 }
+
+// States that the last chunk only reads; all rows of the batch start alike.
+func.func @chunk_update(%k: tensor<?x?x2x3xf64>, %s0: tensor<2x3x3xf64>)
+    -> (tensor<?x?x2x3xf64>, tensor<?x2x3x3xf64>, tensor<?x2x3x3xf64>) {
+  %o:3 = rec.scan chunk 4 (%k : tensor<?x?x2x3xf64>)
+      init (%s0 : tensor<2x3x3xf64>) kinds [0] out_kinds [0] states 2 {
+  ^bb0(%kt: tensor<4x3xf64>, %S: tensor<3x3xf64>, %M: tensor<3x3xf64>):
+    %o = nn.dot %kt, %S contract [1] x [1] : tensor<4x3xf64>, tensor<3x3xf64>
+    %t = nn.tanh %o : tensor<4x3xf64>
+    %g = nn.dot %t, %kt contract [0] x [0] : tensor<4x3xf64>, tensor<4x3xf64>
+    %m = nn.add %g, %M : tensor<3x3xf64>, tensor<3x3xf64>
+    %u = nn.add %S, %m : tensor<3x3xf64>, tensor<3x3xf64>
+    %sq = nn.mul %u, %u : tensor<3x3xf64>, tensor<3x3xf64>
+    %n = nn.reduce_sum %sq [1] : tensor<3x3xf64>
+    %one = nn.constant 1.0 : tensor<f64>
+    %n1 = nn.add %n, %one : tensor<3x1xf64>, tensor<f64>
+    %r = nn.rsqrt %n1 : tensor<3x1xf64>
+    %w = nn.mul %u, %r : tensor<3x3xf64>, tensor<3x1xf64>
+    %s1 = rec.unless_last %w, %S : tensor<3x3xf64>
+    %m1 = rec.unless_last %m, %M : tensor<3x3xf64>
+    rec.yield %o, %s1, %m1 : tensor<4x3xf64>, tensor<3x3xf64>, tensor<3x3xf64>
+  } -> tensor<?x?x2x3xf64>, tensor<?x2x3x3xf64>, tensor<?x2x3x3xf64>
+  return %o#0, %o#1, %o#2 : tensor<?x?x2x3xf64>, tensor<?x2x3x3xf64>, tensor<?x2x3x3xf64>
+}
+
+func.func @chunk_update_reverse(%k: tensor<?x?x2x3xf64>, %s0: tensor<2x3x3xf64>)
+    -> (tensor<?x?x2x3xf64>, tensor<?x2x3x3xf64>, tensor<?x2x3x3xf64>) {
+  %o:3 = rec.scan reverse chunk 4 (%k : tensor<?x?x2x3xf64>)
+      init (%s0 : tensor<2x3x3xf64>) kinds [0] out_kinds [0] states 2 {
+  ^bb0(%kt: tensor<4x3xf64>, %S: tensor<3x3xf64>, %M: tensor<3x3xf64>):
+    %o = nn.dot %kt, %S contract [1] x [1] : tensor<4x3xf64>, tensor<3x3xf64>
+    %t = nn.tanh %o : tensor<4x3xf64>
+    %g = nn.dot %t, %kt contract [0] x [0] : tensor<4x3xf64>, tensor<4x3xf64>
+    %m = nn.add %g, %M : tensor<3x3xf64>, tensor<3x3xf64>
+    %u = nn.add %S, %m : tensor<3x3xf64>, tensor<3x3xf64>
+    %sq = nn.mul %u, %u : tensor<3x3xf64>, tensor<3x3xf64>
+    %n = nn.reduce_sum %sq [1] : tensor<3x3xf64>
+    %one = nn.constant 1.0 : tensor<f64>
+    %n1 = nn.add %n, %one : tensor<3x1xf64>, tensor<f64>
+    %r = nn.rsqrt %n1 : tensor<3x1xf64>
+    %w = nn.mul %u, %r : tensor<3x3xf64>, tensor<3x1xf64>
+    %s1 = rec.unless_last %w, %S : tensor<3x3xf64>
+    %m1 = rec.unless_last %m, %M : tensor<3x3xf64>
+    rec.yield %o, %s1, %m1 : tensor<4x3xf64>, tensor<3x3xf64>, tensor<3x3xf64>
+  } -> tensor<?x?x2x3xf64>, tensor<?x2x3x3xf64>, tensor<?x2x3x3xf64>
+  return %o#0, %o#1, %o#2 : tensor<?x?x2x3xf64>, tensor<?x2x3x3xf64>, tensor<?x2x3x3xf64>
+}
+
+// Every third token, by a mask that turns round, the state takes the product; else it grows.
+func.func @marked_steps(%k: tensor<?x?x2x5xf64>) -> (tensor<?x?x2x5xf64>, tensor<?x2x5xf64>) {
+  %o:3 = rec.scan chunk 1 (%k : tensor<?x?x2x5xf64>) kinds [0] out_kinds [0] states 2 {
+  ^bb0(%kt: tensor<5xf64>, %S: tensor<5xf64>, %M: tensor<3xf64>):
+    %front = nn.slice %M dim 0 from 0 step 1 : tensor<3xf64> -> tensor<2xf64>
+    %shifted = nn.pad %front dim 0 from 1 step 1 : tensor<2xf64> -> tensor<3xf64>
+    %one = nn.constant 1.0 : tensor<1xf64>
+    %first = nn.pad %one dim 0 from 0 step 1 : tensor<1xf64> -> tensor<3xf64>
+    %filled = nn.add %shifted, %first : tensor<3xf64>, tensor<3xf64>
+    %zero = nn.constant 0.0 : tensor<3xf64>
+    %m = rec.when %M, %zero, %filled : tensor<3xf64>, tensor<3xf64>
+    %p = nn.mul %kt, %S : tensor<5xf64>, tensor<5xf64>
+    %a = nn.add %kt, %S : tensor<5xf64>, tensor<5xf64>
+    %s = rec.when %M, %p, %a : tensor<3xf64>, tensor<5xf64>
+    %u = nn.tanh %s : tensor<5xf64>
+    rec.yield %u, %s, %m : tensor<5xf64>, tensor<5xf64>, tensor<3xf64>
+  } -> tensor<?x?x2x5xf64>, tensor<?x2x5xf64>, tensor<?x2x3xf64>
+  return %o#0, %o#1 : tensor<?x?x2x5xf64>, tensor<?x2x5xf64>
+}

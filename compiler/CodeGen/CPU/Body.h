@@ -77,6 +77,7 @@ private:
   llvm::SmallVector<Statement> statements;
   llvm::DenseMap<Value, int64_t> costs;
   int64_t scratchSize = 0, workspaceOffset = 0;
+  bool callsProducts = false; ///< Products are calls: there are many.
 
   // During emission
   llvm::DenseMap<Value, Value> pointers;

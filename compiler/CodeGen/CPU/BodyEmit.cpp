@@ -393,7 +393,10 @@ void Body::dot(Code &code, nn::DotOp op, Value to, Value workspace) {
     }
     b = {workspace, x.n.size, 1};
   }
-  emitTileProduct(code, type, x.m.size, x.n.size, x.ka.size, a, b, to, x.n.size, /*accumulate=*/false);
+  if (callsProducts)
+    emitProductCall(code, type, x.m.size, x.n.size, x.ka.size, a, b, to, x.n.size);
+  else
+    emitTileProduct(code, type, x.m.size, x.n.size, x.ka.size, a, b, to, x.n.size, /*accumulate=*/false);
 }
 
 //===----------------------------------------------------------------------===//

@@ -188,6 +188,9 @@ void Body::placeInScratch() {
 }
 
 Body::Body(Block &block, ArrayRef<Target> targets) : block(block), targets(targets) {
+  constexpr int64_t kManyProducts = 24;
+  auto products = block.getOps<nn::DotOp>();
+  callsProducts = std::distance(products.begin(), products.end()) > kManyProducts;
   chooseStored();
   listStatements();
   placeInScratch();

@@ -125,7 +125,7 @@ static std::unique_ptr<llvm::MemoryBuffer> emitObject(llvm::Module &module, llvm
 }
 
 /// One module per shard, functions dealt round-robin in order of size; a kernel
-/// and its body stay together.
+/// and its body stay together, and every shard has the functions that bodies call.
 static SmallVector<OwningOpRef<ModuleOp>> split(ModuleOp module, unsigned shards) {
   SmallVector<std::pair<int64_t, std::string>> kernels;
   module.walk([&](LLVM::LLVMFuncOp f) {
@@ -151,7 +151,8 @@ static SmallVector<OwningOpRef<ModuleOp>> split(ModuleOp module, unsigned shards
     for (auto f : module.getOps<LLVM::LLVMFuncOp>()) {
       StringRef name = f.getName();
       name.consume_back("_body");
-      if (home.lookup(name) == shard)
+      auto found = home.find(name);
+      if (found == home.end() || found->second == shard)
         b.clone(*f);
     }
   }

@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/AsmState.h"
+#include "mlir/IR/IRMapping.h"
 
 using namespace mlir;
 using namespace tidegate;
@@ -73,10 +74,16 @@ public:
   ScanEmitter(Code &code, rec::ScanOp op, ArrayRef<Value> buffers, const WorkItems &work)
       : code(code), op(op), inputs(buffers.take_front(op.getInputs().size())),
         inits(buffers.slice(op.getInputs().size(), op.getInits().size())),
-        results(buffers.drop_front(op.getInputs().size() + op.getInits().size())), work(work),
-        body(op.getBody().front(), SmallVector<Target>(op.getBody().front().getTerminator()->getNumOperands(),
-                                                       Target::Store)) {
-    scratchBytes = body.scratchBytes();
+        results(buffers.drop_front(op.getInputs().size() + op.getInits().size())), work(work) {
+    // A step of a kind that the body asks for does only its own work.
+    knowsLast = !op.getBody().getOps<rec::UnlessLastOp>().empty();
+    auto marks = op.getBody().getOps<rec::WhenOp>();
+    if (!marks.empty())
+      flags = cast<BlockArgument>((*marks.begin()).getFlags()).getArgNumber();
+    for (bool isLast : {false, true})
+      for (bool isMarked : {false, true})
+        if ((!isLast || knowsLast) && (!isMarked || flags))
+          addBody({isLast, isMarked});
     for (auto [i, arg] : llvm::enumerate(op.getBodyInputs()))
       inputTile.push_back(isTile(op.kindOf(i)) ? reserve(arg) : -1);
     auto yields = op.getBody().front().getTerminator()->getOperands();
@@ -98,11 +105,22 @@ public:
       Value heads = code.i64(op.getHeads());
       Value batch = arith::DivSIOp::create(code.b, code.loc, item, heads);
       Value head = arith::RemSIOp::create(code.b, code.loc, item, heads);
-      initialStates(item);
-      code.loop(code.i64(0), steps, 1, [&](Value i) {
-        Value step = op.getReverse() ? code.sub(code.sub(steps, code.i64(1)), i) : i;
-        status = emitStep(item, batch, head, step);
-      });
+      initialStates(item, head);
+      auto walk = [&](bool isLast, Value first, Value end) {
+        code.loop(first, end, 1, [&](Value i) {
+          Value step = op.getReverse() ? code.sub(code.sub(code.add(first, end), code.i64(1)), i) : i;
+          if (failed(emitStep(isLast, item, batch, head, step)))
+            status = failure();
+        });
+      };
+      Value last = steps;
+      if (knowsLast)
+        last = code.max(code.sub(steps, code.i64(1)), code.i64(0));
+      if (knowsLast && op.getReverse())
+        walk(/*isLast=*/true, last, steps);
+      walk(/*isLast=*/false, code.i64(0), last);
+      if (knowsLast && !op.getReverse())
+        walk(/*isLast=*/true, last, steps);
       auto finals = results.slice(op.getNumOutputs(), op.getNumStates());
       for (auto [i, state] : llvm::enumerate(op.getBodyStates()))
         copyState(code.at(finals[i], code.mul(item, size(state)), elementType(state)), at(stateAt[i]), state);
@@ -113,6 +131,44 @@ public:
   }
 
 private:
+  /// A copy of the body, made for the steps that it serves.
+  struct StepBody {
+    std::unique_ptr<Region> region;
+    std::unique_ptr<Body> code;
+  };
+
+  void addBody(rec::StepKind kind) {
+    StepBody &step = bodies[kind.isLast][kind.isMarked];
+    step.region = std::make_unique<Region>();
+    IRMapping mapping;
+    op.getBody().cloneInto(step.region.get(), mapping);
+    Block &block = step.region->front();
+    if (knowsLast || flags)
+      rec::specialiseBody(block, kind);
+    SmallVector<Target> targets(block.getTerminator()->getNumOperands(), Target::Store);
+    step.code = std::make_unique<Body>(block, targets);
+    scratchBytes = std::max(scratchBytes, step.code->scratchBytes());
+  }
+
+  /// The body of the step, or a branch to one of its two bodies.
+  LogicalResult emitBody(bool isLast, ArrayRef<Value> arguments, ArrayRef<Value> yields) {
+    if (!flags)
+      return bodies[isLast][0].code->emit(code, arguments, yields, work.scratch);
+    Value vector = op.getBody().getArgument(*flags);
+    Type type = elementType(vector);
+    Value last = code.load(type, code.at(arguments[*flags], code.i64(size(vector) - 1), type));
+    Value isMarked = arith::CmpFOp::create(code.b, code.loc, arith::CmpFPredicate::UNE, last, code.number(0, type));
+    auto branch = scf::IfOp::create(code.b, code.loc, isMarked, /*withElseRegion=*/true);
+    LogicalResult status = success();
+    for (bool marked : {true, false}) {
+      OpBuilder::InsertionGuard guard(code.b);
+      code.b.setInsertionPointToStart(marked ? branch.thenBlock() : branch.elseBlock());
+      if (failed(bodies[isLast][marked].code->emit(code, arguments, yields, work.scratch)))
+        status = failure();
+    }
+    return status;
+  }
+
   bool isTile(rec::OperandKind kind) { return kind == rec::OperandKind::Token && op.getChunk() > 1; }
   static int64_t size(Value v) { return tensorOf(v).getNumElements(); }
   int64_t reserve(Value v) {
@@ -123,12 +179,14 @@ private:
   Value at(int64_t offset) { return code.at(work.scratch, code.i64(offset), code.b.getI8Type()); }
   void copyState(Value to, Value from, Value state) { code.copy(to, from, code.i64(size(state)), elementType(state)); }
 
-  void initialStates(Value item) {
+  void initialStates(Value item, Value head) {
     for (auto [i, state] : llvm::enumerate(op.getBodyStates())) {
-      if (i < inits.size())
-        copyState(at(stateAt[i]), code.at(inits[i], code.mul(item, size(state)), elementType(state)), state);
-      else
-        code.zero(at(stateAt[i]), code.i64(size(state)), elementType(state));
+      if (i < inits.size()) {
+        Value of = op.initKind(i) == rec::OperandKind::Head ? head : item;
+        copyState(at(stateAt[i]), code.at(inits[i], code.mul(of, size(state)), elementType(state)), state);
+        continue;
+      }
+      code.zero(at(stateAt[i]), code.i64(size(state)), elementType(state));
     }
   }
 
@@ -153,7 +211,7 @@ private:
     }
   }
 
-  LogicalResult emitStep(Value item, Value batch, Value head, Value step) {
+  LogicalResult emitStep(bool isLast, Value item, Value batch, Value head, Value step) {
     Value first = code.mul(step, op.getChunk());
     Value rows = code.min(code.i64(op.getChunk()), code.sub(work.tokens, first));
     auto place = [&](Value tensor, Value base, rec::OperandKind kind) {
@@ -193,7 +251,7 @@ private:
     auto entries = results.drop_front(op.getNumOutputs() + op.getNumStates());
     for (auto [i, entry] : llvm::enumerate(op.getEntryStates()))
       copyState(place(entry, entries[i], rec::OperandKind::Step), at(stateAt[i]), op.getBodyStates()[i]);
-    if (failed(body.emit(code, arguments, yields, work.scratch)))
+    if (failed(emitBody(isLast, arguments, yields)))
       return failure();
     for (auto [i, v] : llvm::enumerate(outputs))
       if (outputTile[i] >= 0)
@@ -207,7 +265,9 @@ private:
   rec::ScanOp op;
   ArrayRef<Value> inputs, inits, results;
   const WorkItems &work;
-  Body body;
+  bool knowsLast = false;        ///< The step of the last token has a body of its own.
+  std::optional<unsigned> flags; ///< The argument whose last element marks a step.
+  StepBody bodies[2][2];         ///< By [is the last][is marked].
   int64_t scratchBytes = 0;
   SmallVector<int64_t> inputTile, outputTile, stateAt, nextAt;
   Value steps;

@@ -103,3 +103,33 @@ void cpu::emitTranspose(Code &code, Type type, int64_t rows, int64_t cols, Value
     });
   });
 }
+
+void cpu::emitProductCall(Code &code, Type type, int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b, Value c,
+                          int64_t ldc) {
+  Operation *parent = code.b.getInsertionBlock()->getParentOp();
+  while (!isa<ModuleOp>(parent))
+    parent = parent->getParentOp();
+  auto module = cast<ModuleOp>(parent);
+  std::string name;
+  llvm::raw_string_ostream(name) << "product_" << type << "_" << m << "x" << n << "x" << k << "_" << a.rowStride << "_"
+                                 << a.colStride << "_" << b.rowStride << "_" << b.colStride << "_" << ldc;
+  auto function = module.lookupSymbol<LLVM::LLVMFuncOp>(name);
+  if (!function) {
+    MLIRContext *context = module.getContext();
+    OpBuilder builder(context);
+    builder.setInsertionPointToStart(module.getBody());
+    auto ptr = LLVM::LLVMPointerType::get(context);
+    auto signature = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {ptr, ptr, ptr});
+    function = LLVM::LLVMFuncOp::create(builder, code.loc, name, signature, LLVM::Linkage::Internal);
+    function.setArgAttr(2, LLVM::LLVMDialect::getNoAliasAttrName(), builder.getUnitAttr());
+    Block *entry = function.addEntryBlock(builder);
+    builder.setInsertionPointToEnd(entry);
+    Code inner{builder, code.loc};
+    MatrixView left = a, right = b;
+    left.base = entry->getArgument(0);
+    right.base = entry->getArgument(1);
+    emitTileProduct(inner, type, m, n, k, left, right, entry->getArgument(2), ldc, /*accumulate=*/false);
+    LLVM::ReturnOp::create(builder, code.loc, ValueRange{});
+  }
+  LLVM::CallOp::create(code.b, code.loc, function, ValueRange{a.base, b.base, c});
+}

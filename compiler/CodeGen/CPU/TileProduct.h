@@ -27,4 +27,9 @@ void emitTileProduct(Code &code, mlir::Type type, mlir::Value m, int64_t n, mlir
 void emitTranspose(Code &code, mlir::Type type, int64_t rows, int64_t cols, mlir::Value from, int64_t fromStride,
                    mlir::Value to, int64_t toStride);
 
+/// The same product as a call of a function of its own, which equal products of
+/// the module share: a body of many products compiles in a fraction of the time.
+void emitProductCall(Code &code, mlir::Type type, int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b,
+                     mlir::Value c, int64_t ldc);
+
 } // namespace tidegate::cpu

@@ -347,3 +347,48 @@ func.func @scan_c4_row(%x: tensor<?x?x2x4xf32>, %r: tensor<?x3x4xf32>) {
   } -> tensor<?x?x2x4xf32>, tensor<?x2x4xf32>
   return
 }
+
+// -----
+
+func.func @unless_last_c2(%x: tensor<4xf32>) {
+  // expected-error @below {{expects parent op 'rec.scan'}}
+  %0 = rec.unless_last %x, %x : tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @when_c1_flags(%x: tensor<?x?x2x4xf32>) {
+  %s = rec.scan chunk 1 (%x : tensor<?x?x2x4xf32>) kinds [0] out_kinds [] states 1 {
+  ^bb0(%r: tensor<4xf32>, %S: tensor<4xf32>):
+    %u = nn.neg %S : tensor<4xf32>
+    // expected-error @below {{expects a vector that enters the body of a token scan as flags, but got 'tensor<4xf32>'}}
+    %n = rec.when %u, %r, %S : tensor<4xf32>, tensor<4xf32>
+    rec.yield %n : tensor<4xf32>
+  } -> tensor<?x2x4xf32>
+  return
+}
+
+// -----
+
+func.func @when_c1_one(%x: tensor<?x?x2x4xf32>) {
+  %s, %t = rec.scan chunk 1 (%x : tensor<?x?x2x4xf32>) kinds [0] out_kinds [] states 2 {
+  ^bb0(%r: tensor<4xf32>, %S: tensor<4xf32>, %T: tensor<4xf32>):
+    // expected-error @below {{expects the same flags as the other ops of its kind in the body}}
+    %n = rec.when %S, %r, %S : tensor<4xf32>, tensor<4xf32>
+    %m = rec.when %T, %r, %T : tensor<4xf32>, tensor<4xf32>
+    rec.yield %n, %m : tensor<4xf32>, tensor<4xf32>
+  } -> tensor<?x2x4xf32>, tensor<?x2x4xf32>
+  return
+}
+
+// -----
+
+func.func @scan_c3_without_batch(%x: tensor<?x?x2x4xf32>, %s0: tensor<4xf32>) {
+  // expected-error @below {{initial state has type 'tensor<4xf32>', but the state needs 'tensor<?x2x4xf32>'}}
+  %s = rec.scan chunk 1 (%x : tensor<?x?x2x4xf32>) init (%s0 : tensor<4xf32>) kinds [0] out_kinds [] states 1 {
+  ^bb0(%r: tensor<4xf32>, %S: tensor<4xf32>):
+    rec.yield %S : tensor<4xf32>
+  } -> tensor<?x2x4xf32>
+  return
+}

@@ -72,3 +72,29 @@ func.func @tiles(%q: tensor<64x8xf32>, %k: tensor<128x8xf32>, %gq: tensor<64x1xf
   %8 = rec.strictly_lower %m : tensor<64x64xf32>
   return
 }
+
+// The last chunk only reads; all rows of the batch start alike.
+// CHECK-LABEL: func.func @last_chunk_reads
+func.func @last_chunk_reads(%x: tensor<?x?x2x4xf32>, %s0: tensor<2x4x4xf32>) -> tensor<?x2x4x4xf32> {
+  // CHECK: rec.scan chunk 8({{.*}}) init(%{{.*}} : tensor<2x4x4xf32>)
+  %s = rec.scan chunk 8 (%x : tensor<?x?x2x4xf32>) init (%s0 : tensor<2x4x4xf32>) kinds [0] out_kinds [] states 1 {
+  ^bb0(%r: tensor<8x4xf32>, %S: tensor<4x4xf32>):
+    %u = nn.dot %r, %r contract [0] x [0] : tensor<8x4xf32>, tensor<8x4xf32>
+    // CHECK: rec.unless_last %{{.*}}, %{{.*}} : tensor<4x4xf32>
+    %n = rec.unless_last %u, %S : tensor<4x4xf32>
+    rec.yield %n : tensor<4x4xf32>
+  } -> tensor<?x2x4x4xf32>
+  return %s : tensor<?x2x4x4xf32>
+}
+
+// Steps that a state marks.
+// CHECK-LABEL: func.func @marked_steps
+func.func @marked_steps(%x: tensor<?x?x2x4xf32>) -> tensor<?x2x4xf32> {
+  %s, %m = rec.scan chunk 1 (%x : tensor<?x?x2x4xf32>) kinds [0] out_kinds [] states 2 {
+  ^bb0(%r: tensor<4xf32>, %S: tensor<4xf32>, %M: tensor<3xf32>):
+    // CHECK: rec.when %{{.*}}, %{{.*}}, %{{.*}} : tensor<3xf32>, tensor<4xf32>
+    %n = rec.when %M, %r, %S : tensor<3xf32>, tensor<4xf32>
+    rec.yield %n, %M : tensor<4xf32>, tensor<3xf32>
+  } -> tensor<?x2x4xf32>, tensor<?x2x3xf32>
+  return %s : tensor<?x2x4xf32>
+}

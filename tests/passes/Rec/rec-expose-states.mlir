@@ -1,7 +1,7 @@
 // RUN: tidegate-opt %s -split-input-file -rec-expose-states -verify-diagnostics | FileCheck %s
 
 // A layer with two scans, called twice, gives the model four states; a scan that
-// has its own initial state keeps it.
+// has its own initial state starts from it in the first call only.
 
 // CHECK-LABEL: func.func private @layer(
 // CHECK-SAME:    %[[X:[^:]*]]: tensor<?x?x2x4xf32>, %[[A:[^:]*]]: tensor<?x2x4xf32> {nn.state = "state.0"}, %[[B:[^:]*]]: tensor<?x2xf32> {nn.state = "state.1"})
@@ -28,15 +28,20 @@ func.func private @layer(%x: tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32> {
 // CHECK-LABEL: func.func @model(
 // CHECK-SAME:    %[[X:[^:]*]]: tensor<?x?x2x4xf32> {nn.weight = "w"}, %[[INIT:[^:]*]]: tensor<?x2x4xf32>,
 // CHECK-SAME:    %[[A0:[^:]*]]: tensor<?x2x4xf32> {nn.state = "layer.0.state.0"}, %[[B0:[^:]*]]: tensor<?x2xf32> {nn.state = "layer.0.state.1"},
-// CHECK-SAME:    %[[A1:[^:]*]]: tensor<?x2x4xf32> {nn.state = "layer.1.state.0"}, %[[B1:[^:]*]]: tensor<?x2xf32> {nn.state = "layer.1.state.1"})
+// CHECK-SAME:    %[[A1:[^:]*]]: tensor<?x2x4xf32> {nn.state = "layer.1.state.0"}, %[[B1:[^:]*]]: tensor<?x2xf32> {nn.state = "layer.1.state.1"},
+// CHECK-SAME:    %[[ST:[^:]*]]: tensor<?x2xf32> {nn.state = "state.0"}, %[[C:[^:]*]]: tensor<?x2x4xf32> {nn.state = "state.1"})
 // CHECK:         %[[L0:.*]]:3 = call @layer(%[[X]], %[[A0]], %[[B0]])
 // CHECK:         %[[L1:.*]]:3 = call @layer(%[[L0]]#0, %[[A1]], %[[B1]])
-// CHECK:         %[[O:.*]]:2 = rec.scan chunk 1(%[[L1]]#0 : tensor<?x?x2x4xf32>) init(%[[INIT]] : tensor<?x2x4xf32>)
-// CHECK:         return %[[O]]#0, %[[L0]]#1, %[[L0]]#2, %[[L1]]#1, %[[L1]]#2
+// CHECK:         %[[ONE:.*]] = nn.constant 1.0
+// CHECK:         %[[STARTED:.*]] = nn.broadcast_like %[[ONE]], %[[ST]]
+// CHECK:         %[[COL:.*]] = nn.reshape %[[ST]] : tensor<?x2xf32> -> tensor<?x2x1xf32>
+// CHECK:         %[[FROM:.*]] = nn.select %[[COL]], %[[C]], %[[INIT]]
+// CHECK:         %[[O:.*]]:2 = rec.scan chunk 1(%[[L1]]#0 : tensor<?x?x2x4xf32>) init(%[[FROM]] : tensor<?x2x4xf32>)
+// CHECK:         return %[[O]]#0, %[[L0]]#1, %[[L0]]#2, %[[L1]]#1, %[[L1]]#2, %[[STARTED]], %[[O]]#1
 func.func @model(%x: tensor<?x?x2x4xf32> {nn.weight = "w"}, %init: tensor<?x2x4xf32>) -> tensor<?x?x2x4xf32> {
   %0 = call @layer(%x) : (tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32>
   %1 = call @layer(%0) : (tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32>
-  // expected-warning @below {{the state of this scan starts from a value of its own and is not carried}}
+  // expected-warning @below {{a state of this scan starts from a value of the tokens, of those that come first}}
   %o, %s = rec.scan chunk 1 (%1 : tensor<?x?x2x4xf32>) init (%init : tensor<?x2x4xf32>) kinds [0] out_kinds [0] states 1 {
   ^bb0(%xt: tensor<4xf32>, %S: tensor<4xf32>):
     %n = nn.add %S, %xt : tensor<4xf32>, tensor<4xf32>
@@ -138,4 +143,30 @@ func.func private @layer(%x: tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32> {
 func.func @model(%x: tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32> {
   %0 = call @layer(%x) : (tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32>
   return %0 : tensor<?x?x2x4xf32>
+}
+
+// -----
+
+// A scan over chunks becomes a token scan: after its own state a buffer of rows and the rows that are filled. The full
+// buffer updates the state before the token is read, on its own row.
+
+// CHECK-LABEL: func.func @model(
+// CHECK-SAME:    %[[X:[^:]*]]: tensor<?x?x2x4xf32>, %[[W:[^:]*]]: tensor<2x4x4xf32> {nn.weight = "w"}, %[[ST:[^:]*]]: tensor<?x2xf32>
+// CHECK-SAME:    %[[S:[^:]*]]: tensor<?x2x4x4xf32> {nn.state = "state.1"}, %[[R:[^:]*]]: tensor<?x2x8x4xf32> {nn.state = "state.2"}, %[[M:[^:]*]]: tensor<?x2x8xf32> {nn.state = "state.3"})
+// CHECK:         %[[FROM:.*]] = nn.select %{{.*}}, %[[S]], %[[W]]
+// CHECK:         rec.scan chunk 1(%[[X]] : tensor<?x?x2x4xf32>) init(%[[FROM]], %[[R]], %[[M]] :
+// CHECK-NEXT:    ^bb0(%[[XT:[^:]*]]: tensor<4xf32>, %[[WT:[^:]*]]: tensor<4x4xf32>, %[[ROWS:[^:]*]]: tensor<8x4xf32>, %[[MASK:[^:]*]]: tensor<8xf32>):
+// CHECK:           %[[U:.*]] = nn.dot %[[ROWS]], %[[ROWS]] contract [0] x [0]
+// CHECK:           %[[NOW:.*]] = rec.when %[[MASK]], %[[U]], %[[WT]]
+// CHECK:           %[[ROW:.*]] = nn.reshape %[[XT]] : tensor<4xf32> -> tensor<1x4xf32>
+// CHECK:           nn.dot %[[ROW]], %[[NOW]] contract [1] x [0] : tensor<1x4xf32>, tensor<4x4xf32>
+func.func @model(%x: tensor<?x?x2x4xf32>, %w: tensor<2x4x4xf32> {nn.weight = "w"}) -> tensor<?x?x2x4xf32> {
+  %o, %s = rec.scan chunk 8 (%x : tensor<?x?x2x4xf32>) init (%w : tensor<2x4x4xf32>) kinds [0] out_kinds [0] states 1 {
+  ^bb0(%r: tensor<8x4xf32>, %S: tensor<4x4xf32>):
+    %y = nn.dot %r, %S contract [1] x [0] : tensor<8x4xf32>, tensor<4x4xf32>
+    %u = nn.dot %r, %r contract [0] x [0] : tensor<8x4xf32>, tensor<8x4xf32>
+    %n = rec.unless_last %u, %S : tensor<4x4xf32>
+    rec.yield %y, %n : tensor<8x4xf32>, tensor<4x4xf32>
+  } -> tensor<?x?x2x4xf32>, tensor<?x2x4x4xf32>
+  return %o : tensor<?x?x2x4xf32>
 }

@@ -104,6 +104,28 @@ TEST(HfConfigTest, GatedDeltaNetBecomesParamsOfTheExample) {
   EXPECT_EQ(shapes["model.layers.1.attn.o_proj.weight"], Shape({64, 128}));
 }
 
+TEST(HfConfigTest, LactBecomesParamsOfTheExample) {
+  auto full = weightsOf("lact", "lact_rfull"), low = weightsOf("lact", "lact_r8_muon");
+  using Shape = std::vector<int64_t>;
+  EXPECT_EQ(full.size(), 41u);
+  EXPECT_EQ(full["model.layers.0.attn.w0"], Shape({2, 32, 32}));
+  EXPECT_EQ(full["model.layers.1.attn.qk_offset"], Shape({64, 2}));
+  EXPECT_EQ(full["model.layers.1.attn.lr_proj.bias"], Shape({6}));
+  EXPECT_EQ(full["model.layers.1.attn.momentum_proj.0.weight"], Shape({2, 64}));
+  EXPECT_EQ(low.size(), 45u);
+  EXPECT_EQ(low["model.layers.0.attn.w2.w_left"], Shape({2, 32, 8}));
+  EXPECT_EQ(low["model.layers.0.attn.w2.w_right"], Shape({2, 8, 32}));
+}
+
+TEST(HfConfigTest, OptionsThatLactLacksAreNamed) {
+  const std::string config = R"({"model_type": "lact_swiglu", "hidden_size": 64, "num_hidden_layers": 2,
+    "num_attn_heads": 2, "num_lact_heads": 2, "vocab_size": 256, "lact_chunk_size": 32, "window_size": 32,
+    "rope_theta": 10000.0, "norm_eps": 1e-6, "initializer_range": 0.02)";
+  EXPECT_EQ(messageOf(config + R"(, "ttt_prenorm": true})"),
+            "config.json: expected 'ttt_prenorm' to be false, but got true");
+  EXPECT_EQ(messageOf(config + R"(, "use_muon": 1})"), "config.json: expected true or false for 'use_muon', but got 1");
+}
+
 TEST(HfConfigTest, WhatIsWrittenReadsBackAsTheSameParams) {
   for (const ReferenceModel &model : referenceModels()) {
     LoadOptions load;

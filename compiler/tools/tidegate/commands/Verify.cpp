@@ -20,6 +20,10 @@ VerifyReport verifyGolden(const CommandLine &line, ProgramSource source, Compile
   ParamList params = paramsFromConfig(directory + "/config.json");
   params.insert(params.end(), source.params.begin(), source.params.end());
   source.params = std::move(params);
+  const bool orthogonalises = std::any_of(source.params.begin(), source.params.end(), [](const auto &param) {
+    return param.first == "muon" && param.second == "true";
+  });
+  const GoldenBounds bounds = orthogonalises ? GoldenBounds::ofNewtonSchulz() : GoldenBounds();
   VerifyReport report;
   for (Precision precision : {Precision::F64, Precision::F32}) {
     if (line.has("precision") && precision != options.precision)
@@ -27,7 +31,7 @@ VerifyReport verifyGolden(const CommandLine &line, ProgramSource source, Compile
     CompileOptions one = options;
     one.precision = precision;
     auto model = compileModel(source, one);
-    checkGolden(*model, directory, precisionName(precision), report);
+    checkGolden(*model, directory, precisionName(precision), report, bounds);
   }
   return report;
 }

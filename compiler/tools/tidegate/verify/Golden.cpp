@@ -8,6 +8,9 @@
 #include "runtime/core/Safetensors.h"
 #include "runtime/train/Checkpoint.h"
 
+#include <algorithm>
+#include <cmath>
+
 using namespace tidegate;
 using namespace tidegate::tool;
 using runtime::Dtype;
@@ -15,8 +18,6 @@ using runtime::HostTensor;
 using runtime::RuntimeError;
 
 namespace {
-
-constexpr double kLogitBound = 1e-5, kLossBound = 1e-5, kGradientBound = 3e-4;
 
 /// Labels of next-token prediction: ids shifted, nothing after the last.
 std::vector<int32_t> shifted(std::span<const int32_t> ids, int64_t B, int64_t T) {
@@ -37,7 +38,7 @@ void expectShape(const std::string &name, const HostTensor &tensor, const std::v
 } // namespace
 
 void tool::checkGolden(train::Model &model, const std::string &directory, const std::string &label,
-                       VerifyReport &report) {
+                       VerifyReport &report, const GoldenBounds &bounds) {
   const runtime::SafetensorsFile golden(directory + "/golden.safetensors");
   train::loadWeights(directory + "/model.safetensors", model);
   const HostTensor idTensor = golden.tensor("input_ids").to(Dtype::I32);
@@ -50,22 +51,26 @@ void tool::checkGolden(train::Model &model, const std::string &directory, const 
 
   HostTensor expected = stored("logits"), logits = model.logits(ids, B, T);
   expectShape("logits", expected, {B, T, model.vocab()});
-  report.add(label + " logits", "logits", relativeError(logits.view(), expected.view()), kLogitBound);
+  report.add(label + " logits", "logits", relativeError(logits.view(), expected.view()), bounds.logits);
 
   const train::LossResult loss = model.lossAndGradients({ids, labels, B, T});
   HostTensor storedLoss = stored("loss"), losses = stored("losses");
-  report.add(label + " loss", "loss", relativeError(loss.loss, storedLoss.view().get(0)), kLossBound);
+  report.add(label + " loss", "loss", relativeError(loss.loss, storedLoss.view().get(0)), bounds.losses);
   const auto &parameters = model.parameters();
+  double largest = 0;
+  for (const auto &parameter : parameters)
+    for (double value : stored("grad." + parameter.name).as<double>())
+      largest = std::max(largest, std::abs(value));
   for (size_t i = 0; i < parameters.size(); ++i) {
     HostTensor gradient = stored("grad." + parameters[i].name);
-    report.add(label + " gradient", parameters[i].name, relativeError(model.gradient(i), gradient.view()),
-               kGradientBound);
+    report.add(label + " gradient", parameters[i].name,
+               relativeError(model.gradient(i), gradient.view(), bounds.gradientFloor * largest), bounds.gradients);
   }
 
   train::StepConfig config{1e-3, 0.9, 0.95, 1e-15, 0.1, 1.0, 1};
   for (; config.step <= losses.elements(); ++config.step) {
     const double found = model.trainStep({ids, labels, B, T}, config).loss;
     report.add(label + " AdamW losses", "before step " + std::to_string(config.step),
-               relativeError(found, losses.view().get(config.step - 1)), kLossBound);
+               relativeError(found, losses.view().get(config.step - 1)), bounds.losses);
   }
 }

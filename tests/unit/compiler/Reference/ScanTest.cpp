@@ -44,6 +44,37 @@ TEST(ScanTest, ReverseStartsAtTheLastToken) {
   expectNear(r[2], {1, 3, 2}, {4.5, 3, 5, 1, 4, 0});
 }
 
+TEST(ScanTest, TheLastStepAlongTimeOnlyReads) {
+  // Chunks of 2, T = 5: s += sum of the rows of all chunks but the last; o = s at entry. Heads start at 1 and 2.
+  const std::string text = R"(
+    func.func @f(%x: tensor<?x?x2xf32>, %s0: tensor<2xf32>) -> (tensor<?x?x2xf32>, tensor<?x2xf32>) {
+      %o, %s = rec.scan chunk 2 (%x : tensor<?x?x2xf32>) init (%s0 : tensor<2xf32>) kinds [0] out_kinds [0] states 1 {
+      ^bb0(%a: tensor<2xf32>, %S: tensor<f32>):
+        %0 = nn.reduce_sum %a [0] : tensor<2xf32>
+        %1 = nn.reshape %0 : tensor<1xf32> -> tensor<f32>
+        %n = nn.add %S, %1 : tensor<f32>, tensor<f32>
+        %k = rec.unless_last %n, %S : tensor<f32>
+        %o = nn.broadcast_like %S, %a : tensor<f32>, tensor<2xf32> -> tensor<2xf32>
+        rec.yield %o, %k : tensor<2xf32>, tensor<f32>
+      } -> tensor<?x?x2xf32>, tensor<?x2xf32>
+      return %o, %s : tensor<?x?x2xf32>, tensor<?x2xf32>
+    })";
+  auto x = numbers({1, 5, 2}, {1, 10, 2, 20, 3, 30, 4, 40, 5, 50});
+  Module m(text);
+  auto r = m.run("f", {x, numbers({2}, {1, 2})});
+  ASSERT_EQ(r.size(), 2u);
+  expectNear(r[0], {1, 5, 2}, {1, 2, 1, 2, 4, 32, 4, 32, 11, 102});
+  expectNear(r[1], {1, 2}, {11, 102});
+  // Backwards the same step is the first.
+  std::string turned = text;
+  turned.replace(turned.find("chunk 2"), 7, "reverse chunk 2");
+  Module n(turned);
+  r = n.run("f", {x, numbers({2}, {1, 2})});
+  ASSERT_EQ(r.size(), 2u);
+  expectNear(r[0], {1, 5, 2}, {8, 72, 8, 72, 1, 2, 1, 2, 1, 2});
+  expectNear(r[1], {1, 2}, {11, 102});
+}
+
 TEST(ScanTest, ChunksSeeZeroRowsAndEveryKind) {
   // Two batch rows, chunk 2, T = 3: sums of rows times step, head and shared factors.
   Module m(R"(

@@ -128,6 +128,35 @@ TEST(ScanGradientTest, ChunkFormOfGatedLinearAttention) {
                    2, 4);
 }
 
+TEST(ScanGradientTest, TheLastChunkOnlyReads) {
+  // Lengths of 1 to 9: no update, whole chunks, a partial last one. All rows of the batch start alike.
+  for (std::string reverse : {"", "reverse "})
+    expectGradient(R"(func.func @f(%k: tensor<?x?x2x3xf64>, %s0: tensor<2x3x3xf64>)
+        -> (tensor<?x?x2x3xf64>, tensor<?x2x3x3xf64>, tensor<?x2x3x3xf64>) {
+      %o:3 = rec.scan )" +
+                       reverse + R"(chunk 4 (%k : tensor<?x?x2x3xf64>)
+          init (%s0 : tensor<2x3x3xf64>) kinds [0] out_kinds [0] states 2 {
+      ^bb0(%kt: tensor<4x3xf64>, %S: tensor<3x3xf64>, %M: tensor<3x3xf64>):
+          %o = nn.dot %kt, %S contract [1] x [1] : tensor<4x3xf64>, tensor<3x3xf64>
+          %t = nn.tanh %o : tensor<4x3xf64>
+          %g = nn.dot %t, %kt contract [0] x [0] : tensor<4x3xf64>, tensor<4x3xf64>
+          %m = nn.add %g, %M : tensor<3x3xf64>, tensor<3x3xf64>
+          %u = nn.add %S, %m : tensor<3x3xf64>, tensor<3x3xf64>
+          %sq = nn.mul %u, %u : tensor<3x3xf64>, tensor<3x3xf64>
+          %n = nn.reduce_sum %sq [1] : tensor<3x3xf64>
+          %one = nn.constant 1.0 : tensor<f64>
+          %n1 = nn.add %n, %one : tensor<3x1xf64>, tensor<f64>
+          %r = nn.rsqrt %n1 : tensor<3x1xf64>
+          %w = nn.mul %u, %r : tensor<3x3xf64>, tensor<3x1xf64>
+          %s1 = rec.unless_last %w, %S : tensor<3x3xf64>
+          %m1 = rec.unless_last %m, %M : tensor<3x3xf64>
+          rec.yield %o, %s1, %m1 : tensor<4x3xf64>, tensor<3x3xf64>, tensor<3x3xf64>
+      } -> tensor<?x?x2x3xf64>, tensor<?x2x3x3xf64>, tensor<?x2x3x3xf64>
+      return %o#0, %o#1, %o#2 : tensor<?x?x2x3xf64>, tensor<?x2x3x3xf64>, tensor<?x2x3x3xf64>
+    })",
+                   2, 6);
+}
+
 TEST(ScanGradientTest, WithoutStates) {
   expectGradient(R"(func.func @f(%x: tensor<?x?x2x3xf64>, %w: tensor<3xf64>) -> tensor<?x?x2x3xf64> {
     %o = rec.scan chunk 2 (%x, %w : tensor<?x?x2x3xf64>, tensor<3xf64>) kinds [0, 3] out_kinds [0] states 0 {

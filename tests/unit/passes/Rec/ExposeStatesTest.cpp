@@ -151,3 +151,77 @@ TEST(ExposeStatesTest, AttentionContinuesWithItsPast) {
   states.push_back({{2, 1}, {}, {0, 0}});
   expectContinuesAtEveryLength(text, {randomTensor({4}, random)}, states);
 }
+
+/// Chunks of 4 that update two states, with initial values of their own; `output` computes %o from the rows %kt and
+/// the states.
+static std::string chunkUpdate(const std::string &output) {
+  return R"(
+  func.func @model(%k: tensor<?x?x2x3xf64>, %s0: tensor<2x3x3xf64> {nn.weight = "s0"}) -> tensor<?x?x2x3xf64> {
+    %o:3 = rec.scan chunk 4 (%k : tensor<?x?x2x3xf64>) init (%s0 : tensor<2x3x3xf64>) kinds [0] out_kinds [0] states 2 {
+    ^bb0(%kt: tensor<4x3xf64>, %S: tensor<3x3xf64>, %M: tensor<3x3xf64>):
+)" + output + R"(
+      %p = nn.dot %kt, %S contract [1] x [1] : tensor<4x3xf64>, tensor<3x3xf64>
+      %t = nn.tanh %p : tensor<4x3xf64>
+      %g = nn.dot %t, %kt contract [0] x [0] : tensor<4x3xf64>, tensor<4x3xf64>
+      %m = nn.add %g, %M : tensor<3x3xf64>, tensor<3x3xf64>
+      %u = nn.add %S, %m : tensor<3x3xf64>, tensor<3x3xf64>
+      %w = nn.tanh %u : tensor<3x3xf64>
+      %s1 = rec.unless_last %w, %S : tensor<3x3xf64>
+      %m1 = rec.unless_last %m, %M : tensor<3x3xf64>
+      rec.yield %o, %s1, %m1 : tensor<4x3xf64>, tensor<3x3xf64>, tensor<3x3xf64>
+    } -> tensor<?x?x2x3xf64>, tensor<?x2x3x3xf64>, tensor<?x2x3x3xf64>
+    return %o#0 : tensor<?x?x2x3xf64>
+  })";
+}
+
+/// Every prefix at once, then the rest of 14 tokens one by one, against the chunk scan of each prefix.
+static void expectTokenForm(const std::string &text, size_t numStates) {
+  std::mt19937 random(3);
+  const int64_t all = 14;
+  auto k = randomTensor({2, all, 2, 3}, random), s0 = randomTensor({2, 3, 3}, random);
+  Module whole(text), parts(text);
+  mlir::PassManager manager(&parts.context);
+  manager.addPass(rec::createRecExposeStates());
+  ASSERT_TRUE(succeeded(manager.run(*parts.module))) << parts.errors;
+  EXPECT_EQ(parts.errors, "");
+  auto model = parts.function("model");
+  ASSERT_EQ(model.getNumArguments(), 2 + numStates);
+  for (int64_t prefix = 1; prefix <= all; ++prefix) {
+    std::vector<reference::Tensor> states;
+    for (unsigned i = 2; i < model.getNumArguments(); ++i) {
+      auto shape = cast<mlir::RankedTensorType>(model.getArgument(i).getType()).getShape().vec();
+      shape[0] = 2;
+      states.push_back(reference::Tensor::zeros(shape));
+    }
+    for (int64_t begin = 0; begin < all;) {
+      int64_t end = begin ? begin + 1 : prefix;
+      std::vector<reference::Tensor> arguments = {tokens(k, begin, end), s0};
+      arguments.insert(arguments.end(), states.begin(), states.end());
+      auto results = parts.run("model", arguments);
+      ASSERT_EQ(results.size(), 1 + numStates);
+      auto want = whole.run("model", {tokens(k, 0, end), s0});
+      ASSERT_EQ(want.size(), 1u);
+      EXPECT_LE(relativeError(tokens(results[0], end - begin - 1, end - begin), tokens(want[0], end - 1, end)), 1e-13)
+          << "prefix " << prefix << ", token " << end - 1;
+      states.assign(results.begin() + 1, results.end());
+      begin = end;
+    }
+  }
+}
+
+// Carried: whether there was a call before, two states, a buffer of rows, the rows that are filled.
+TEST(ExposeStatesTest, ChunkUpdateContinuesOnItsOwnRow) {
+  expectTokenForm(chunkUpdate(R"(
+      %q = nn.dot %kt, %S contract [1] x [0] : tensor<4x3xf64>, tensor<3x3xf64>
+      %n = nn.reduce_sum %q [1] : tensor<4x3xf64>
+      %o = nn.sub %q, %n : tensor<4x3xf64>, tensor<4x1xf64>)"),
+                  5);
+}
+
+// The output of a row reads the rows before it in the chunk.
+TEST(ExposeStatesTest, ChunkUpdateContinuesOnTheRowsSoFar) {
+  expectTokenForm(chunkUpdate(R"(
+      %c = rec.cumsum %kt : tensor<4x3xf64>
+      %o = nn.dot %c, %S contract [1] x [1] : tensor<4x3xf64>, tensor<3x3xf64>)"),
+                  5);
+}
