@@ -183,9 +183,9 @@ TEST(HfConfigTest, WhatIsNoConfig) {
   EXPECT_EQ(messageOf("{"), "config.json: expected a JSON object");
   EXPECT_EQ(messageOf("[1]"), "config.json: expected a JSON object");
   EXPECT_EQ(messageOf("{}"),
-            "config.json: expected 'model_type' to be gla or delta_net or gated_deltanet, but it is missing");
+            "config.json: expected 'model_type' to be gla or delta_net or gated_deltanet or lact_swiglu, but it is missing");
   EXPECT_EQ(messageOf("{\"model_type\": \"llama\"}"),
-            "config.json: expected 'model_type' to be gla or delta_net or gated_deltanet, but got \"llama\"");
+            "config.json: expected 'model_type' to be gla or delta_net or gated_deltanet or lact_swiglu, but got \"llama\"");
   Diagnostics diagnostics;
   EXPECT_FALSE(paramsFromConfig("/nowhere/config.json", diagnostics).has_value());
   EXPECT_NE(diagnostics.str().find("cannot read '/nowhere/config.json'"), std::string::npos);

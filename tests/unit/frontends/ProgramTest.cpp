@@ -243,7 +243,7 @@ TEST(ProgramTest, TheLibraryIsSound) {
     mlir::MLIRContext context;
     GenerateOptions options;
     options.entry = entry.name;
-    options.dims = {{"n", 8}, {"d", 4}, {"width", 6}, {"H", 2}, {"K", 8}};
+    options.dims = {{"n", 8}, {"d", 4}, {"width", 6}, {"H", 2}, {"K", 8}, {"m", 6}, {"a", 1}, {"b", 2}, {"c", 3}};
     loaded.diagnostics.clear();
     EXPECT_TRUE(loaded.program->generate(context, options, loaded.diagnostics)) << entry.name << "\n"
                                                                                 << loaded.diagnostics.str();
