@@ -8,6 +8,7 @@
 namespace tidegate::tool {
 
 ExitCode runTrain(std::span<const std::string> args);
+ExitCode runData(std::span<const std::string> args);
 ExitCode runEval(std::span<const std::string> args);
 ExitCode runGenerate(std::span<const std::string> args);
 ExitCode runParams(std::span<const std::string> args);
@@ -30,6 +31,7 @@ struct Command {
 inline constexpr Command kCommands[] = {
     {"train", "Train a program's model on a text file", runTrain},
     {"generate", "Write text with a trained checkpoint", runGenerate},
+    {"data", "Make shards of tokens out of texts, describe and check them", runData},
     {"eval", "Perplexity, log-likelihood requests, or recall of a checkpoint", runEval},
     {"params", "Count a model's parameters", runParams},
     {"emit", "Compile to a chosen stage and print it", runEmit},
