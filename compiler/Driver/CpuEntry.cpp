@@ -50,12 +50,13 @@ struct Sizes {
 class CpuEntry : public EntryProgram {
 public:
   CpuEntry(const ProgramSource &source, const std::string &entry, const CompileOptions &options,
-           const std::map<std::string, std::vector<int64_t>> &inputShapes)
+           const std::map<std::string, std::vector<int64_t>> &inputShapes, const std::map<std::string, int64_t> &sizes)
       : compilation(options), program(source) {
     generate.entry = entry;
     generate.inputShapes = inputShapes;
     if (options.documents && !program.takes(entry, kPositions))
       generate.inputShapes.erase(kPositions);
+    generate.dims = sizes;
     auto module = compilation.generate(program, generate);
     FuncOp function = entryOf(*module);
     for (unsigned i = 0; i < function.getNumArguments(); ++i)
@@ -204,6 +205,7 @@ private:
 
 std::unique_ptr<EntryProgram>
 tidegate::compileEntry(const ProgramSource &source, const std::string &entry, const CompileOptions &options,
-                       const std::map<std::string, std::vector<int64_t>> &inputShapes) {
-  return std::make_unique<CpuEntry>(source, entry, options, inputShapes);
+                       const std::map<std::string, std::vector<int64_t>> &inputShapes,
+                       const std::map<std::string, int64_t> &sizes) {
+  return std::make_unique<CpuEntry>(source, entry, options, inputShapes, sizes);
 }

@@ -129,13 +129,23 @@ public:
   virtual Tensors vjp(const Tensors &inputs, const Tensors &cotangents) = 0;
 };
 
+/// A function, layer or model of a program.
+struct EntryPoint {
+  std::string name;
+  std::string kind;              ///< "fn", "layer", "model"
+  std::vector<std::string> open; ///< Sizes and compile-time arguments that its declaration leaves open.
+};
+/// The program's own, not those of the standard library.
+std::vector<EntryPoint> entryPoints(const ProgramSource &source);
+
 /// Any function, layer or the model by name. `inputShapes` are those of the
-/// tensors at hand; they bind what the declaration leaves open. With
+/// tensors at hand, `sizes` are by name; both bind what the declaration leaves open. With
 /// `options.documents` the entry has a further input `positions` (i32, B x T)
 /// unless it declares one.
 std::unique_ptr<EntryProgram> compileEntry(const ProgramSource &source, const std::string &entry,
                                            const CompileOptions &options,
-                                           const std::map<std::string, std::vector<int64_t>> &inputShapes);
+                                           const std::map<std::string, std::vector<int64_t>> &inputShapes,
+                                           const std::map<std::string, int64_t> &sizes = {});
 
 /// True if the entry's declaration has a tensor argument of this name.
 bool entryTakes(const ProgramSource &source, const std::string &entry, const std::string &tensor);

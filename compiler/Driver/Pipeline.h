@@ -25,6 +25,7 @@ public:
   bool takes(const std::string &entry, const std::string &tensor) const;
   const std::vector<dsl::SourceText> &files() const { return program->sourceFiles(); }
   const std::vector<dsl::ParamInfo> &params() const { return program->params(); }
+  std::vector<dsl::EntryInfo> entries() const { return program->entries(); }
   /// An entry as the front end generates it (the model if `options.entry` is empty).
   mlir::OwningOpRef<mlir::ModuleOp> generate(mlir::MLIRContext &context, const dsl::GenerateOptions &options);
 

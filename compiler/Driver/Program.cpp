@@ -93,6 +93,14 @@ std::vector<SourceFile> tidegate::sourceFiles(const ProgramSource &source) {
   return files;
 }
 
+std::vector<EntryPoint> tidegate::entryPoints(const ProgramSource &source) {
+  std::vector<EntryPoint> points;
+  for (const dsl::EntryInfo &entry : LoadedProgram(source).entries())
+    if (!entry.isLibrary)
+      points.push_back({entry.name, entry.kind, entry.open});
+  return points;
+}
+
 ParamList tidegate::paramsFromConfig(const std::string &configPath) {
   dsl::Diagnostics diagnostics;
   auto params = dsl::paramsFromConfig(configPath, diagnostics);

@@ -199,10 +199,35 @@ const std::vector<ParamInfo> &Program::params() const { return impl->paramInfos;
 const std::vector<SourceText> &Program::sourceFiles() const { return impl->texts; }
 bool Program::hasModel() const { return impl->symbols.model(); }
 
+/// What a caller must say besides the tensors' batch and time.
+static std::vector<std::string> openSizes(const Function &function, const llvm::StringMap<Value> &params) {
+  std::vector<std::string> open;
+  auto add = [&](llvm::StringRef name) {
+    if (!llvm::is_contained(open, name))
+      open.push_back(name.str());
+  };
+  auto isArgument = [&](llvm::StringRef name) {
+    return llvm::any_of(function.args, [&](const Argument &a) { return !a.isTensor && a.name.text == name; });
+  };
+  for (const Argument &argument : function.args) {
+    if (!argument.isTensor && !argument.defaultValue)
+      add(argument.name.text);
+    for (const Expr *dim : argument.type.dims)
+      if (auto *name = llvm::dyn_cast<NameExpr>(dim); name && name->name != "T" && !isArgument(name->name) &&
+                                                      (function.inLibrary || !params.contains(name->name)))
+        add(name->name);
+  }
+  return open;
+}
+
 std::vector<EntryInfo> Program::entries() const {
   std::vector<EntryInfo> entries;
   auto add = [&](const Function *function, bool isLibrary) {
-    EntryInfo info{function->name.text.str(), spelling(function->kind).str(), {}, isLibrary};
+    EntryInfo info;
+    info.name = function->name.text.str();
+    info.kind = spelling(function->kind).str();
+    info.isLibrary = isLibrary;
+    info.open = openSizes(*function, impl->params);
     for (const Argument &argument : function->args)
       if (argument.isTensor)
         info.tensors.push_back(argument.name.text.str());

@@ -58,6 +58,8 @@ struct EntryInfo {
   std::string kind; ///< `fn`, `layer`, `model`.
   std::vector<std::string> tensors; ///< Names of its tensor arguments.
   bool isLibrary = false;
+  /// Sizes that the signature leaves open, and compile-time arguments without a default.
+  std::vector<std::string> open;
 };
 
 struct GenerateOptions {

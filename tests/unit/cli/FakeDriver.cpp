@@ -86,6 +86,8 @@ ParamList tidegate::paramsFromConfig(const std::string &configPath) {
   return {{"V", std::to_string(config.at("vocab_size").get<int64_t>())}};
 }
 
+std::vector<EntryPoint> tidegate::entryPoints(const ProgramSource &) { return {{"M", "model", {}}}; }
+
 ProgramSource tidegate::programFromConfig(const std::string &configPath) {
   return {"m.tg", paramsFromConfig(configPath), {{"m.tg", "vocab 272\n"}}};
 }
@@ -109,7 +111,8 @@ bool tidegate::entryTakes(const ProgramSource &, const std::string &, const std:
 bool tidegate::separatesDocuments(const ProgramSource &) { return true; }
 
 std::unique_ptr<EntryProgram> tidegate::compileEntry(const ProgramSource &, const std::string &, const CompileOptions &,
-                                                     const std::map<std::string, std::vector<int64_t>> &) {
+                                                     const std::map<std::string, std::vector<int64_t>> &,
+                                                     const std::map<std::string, int64_t> &) {
   return std::make_unique<ScaleRows>();
 }
 

@@ -4,9 +4,15 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/tidegate/Commands.h"
 #include "compiler/tools/tidegate/ProgramOptions.h"
+#include "compiler/tools/tidegate/verify/EntryLadder.h"
 #include "compiler/tools/tidegate/verify/Golden.h"
 #include "compiler/tools/tidegate/verify/Ladder.h"
 
+#include "runtime/core/Error.h"
+#include "runtime/core/Safetensors.h"
+
+#include <algorithm>
+#include <charconv>
 #include <iostream>
 
 using namespace tidegate;
@@ -36,11 +42,7 @@ VerifyReport verifyGolden(const CommandLine &line, ProgramSource source, Compile
   return report;
 }
 
-VerifyReport verifyForms(const CommandLine &line, const ProgramSource &source, const CompileOptions &options) {
-  for (const char *name : {"precision", "form", "documents"})
-    if (line.has(name))
-      throw UsageError(std::string("option '--") + name + "' needs --golden: without it every precision and form is "
-                                                          "compared, and packed documents");
+LadderSizes sizesOf(const CommandLine &line) {
   LadderSizes sizes;
   sizes.batch = line.integer("batch", sizes.batch, 1);
   sizes.seed = static_cast<uint64_t>(line.integer("seed", 1, 0));
@@ -48,13 +50,20 @@ VerifyReport verifyForms(const CommandLine &line, const ProgramSource &source, c
     std::erase_if(sizes.lengths, [&](int64_t T) { return T >= line.integer("seq", 1, 1); });
     sizes.lengths.push_back(line.integer("seq", 1, 1));
   }
+  return sizes;
+}
+
+CompileOptions formOf(CompileOptions options, Precision precision, ScanForm form, bool documents = false) {
+  options.precision = precision;
+  options.form = form;
+  options.remarks = precision == Precision::F32; // Once.
+  options.documents = documents;
+  return options;
+}
+
+VerifyReport verifyModel(const CommandLine &line, const ProgramSource &source, const CompileOptions &options) {
   auto compile = [&](Precision precision, ScanForm form, bool documents = false) {
-    CompileOptions one = options;
-    one.precision = precision;
-    one.form = form;
-    one.remarks = precision == Precision::F32; // Once.
-    one.documents = documents;
-    return compileModel(source, one);
+    return compileModel(source, formOf(options, precision, form, documents));
   };
   auto token64 = compile(Precision::F64, ScanForm::Token), chunk64 = compile(Precision::F64, ScanForm::Chunk),
        chunk32 = compile(Precision::F32, ScanForm::Chunk);
@@ -62,7 +71,80 @@ VerifyReport verifyForms(const CommandLine &line, const ProgramSource &source, c
   if (separatesDocuments(source))
     documents64 = compile(Precision::F64, ScanForm::Chunk, /*documents=*/true);
   VerifyReport report;
-  climbLadder({*token64, *chunk64, *chunk32, documents64.get()}, sizes, report);
+  climbLadder({*token64, *chunk64, *chunk32, documents64.get()}, sizesOf(line), report);
+  return report;
+}
+
+/// What the options say of an entry's open sizes, and small different ones for the others.
+std::map<std::string, int64_t> sizesOfEntry(const CommandLine &line, const EntryPoint &entry) {
+  std::map<std::string, int64_t> sizes;
+  for (const std::string &setting : line.all("size")) {
+    const size_t equals = setting.find('=');
+    int64_t size = 0;
+    const char *begin = setting.data() + std::min(equals, setting.size()) + 1, *end = setting.data() + setting.size();
+    if (equals == std::string::npos || begin >= end || std::from_chars(begin, end, size).ptr != end || size < 1)
+      throw UsageError("option '--size' expects NAME=N with N of at least 1, but got '" + setting + "'");
+    sizes[setting.substr(0, equals)] = size;
+  }
+  int64_t next = 2;
+  for (const std::string &name : entry.open) {
+    sizes.try_emplace(name, next);
+    next = std::min<int64_t>(2 * next, 16);
+  }
+  return sizes;
+}
+
+void verifyEntry(const CommandLine &line, const ProgramSource &source, const CompileOptions &options,
+                 const EntryPoint &entry, VerifyReport &report) {
+  std::map<std::string, std::vector<int64_t>> shapes;
+  std::optional<runtime::SafetensorsFile> file;
+  if (line.has("inputs")) {
+    file.emplace(line.get<std::string>("inputs", ""));
+    for (const auto &[name, tensor] : file->entries())
+      shapes[name] = tensor.shape;
+  }
+  const auto sizes = file ? std::map<std::string, int64_t>() : sizesOfEntry(line, entry);
+  auto compile = [&](Precision precision, ScanForm form) {
+    return compileEntry(source, entry.name, formOf(options, precision, form), shapes, sizes);
+  };
+  auto token64 = compile(Precision::F64, ScanForm::Token), chunk64 = compile(Precision::F64, ScanForm::Chunk),
+       chunk32 = compile(Precision::F32, ScanForm::Chunk);
+  EntryProgram::Tensors given;
+  if (file)
+    for (const ValueSpec &spec : token64->inputs())
+      given.emplace(spec.name, file->tensor(spec.name).to(spec.dtype));
+  climbEntryLadder(entry.name, {*token64, *chunk64, *chunk32}, sizesOf(line), given, report);
+}
+
+VerifyReport verifyForms(const CommandLine &line, const ProgramSource &source, const CompileOptions &options) {
+  for (const char *name : {"precision", "form", "documents"})
+    if (line.has(name))
+      throw UsageError(std::string("option '--") + name + "' needs --golden: without it every precision and form is "
+                                                          "compared, and packed documents");
+  if (line.has("inputs") && !line.has("entry"))
+    throw UsageError("option '--inputs' needs --entry: it holds the tensors of one function");
+  const std::vector<EntryPoint> entries = entryPoints(source);
+  const bool hasModel = std::any_of(entries.begin(), entries.end(), [](const auto &e) { return e.kind == "model"; });
+  VerifyReport report;
+  if (line.has("entry")) {
+    const std::string name = line.get<std::string>("entry", "");
+    auto found = std::find_if(entries.begin(), entries.end(), [&](const auto &e) { return e.name == name; });
+    // A name that is not there is the compiler's to report.
+    verifyEntry(line, source, options, found == entries.end() ? EntryPoint{name, "fn", {}} : *found, report);
+    return report;
+  }
+  if (hasModel)
+    return verifyModel(line, source, options);
+  for (const EntryPoint &entry : entries)
+    try {
+      verifyEntry(line, source, options, entry, report);
+    } catch (const CompileError &error) {
+      // Random sizes may not suit a function; one that is named with --entry must do.
+      std::cerr << "not checked: '" << entry.name << "' (use --entry and --size): " << error.what() << "\n";
+    }
+  if (report.rows.empty())
+    throw runtime::RuntimeError(runtime::RuntimeError::Kind::InvalidArgument,
+                                "expected a model, or a fn or layer that can be checked, in '" + source.path + "'");
   return report;
 }
 
@@ -72,10 +154,14 @@ ExitCode tool::runVerify(std::span<const std::string> args) {
   CommandLine line("verify", "FILE",
                    "Checks a program's model. With --golden: logits, loss, every gradient and five AdamW losses\n"
                    "against a reference's, in f64 and f32. Without: token form, chunk form, derived gradients, finite\n"
-                   "differences, decoding, packed documents and f32 against each other, on random weights. Exit code 0\n"
-                   "only if everything holds.");
+                   "differences, decoding, packed documents and f32 against each other, on random weights. Of a program\n"
+                   "without a model every fn and layer is checked so, on random inputs. Exit code 0 only if everything\n"
+                   "holds.");
   addProgramOptions(line);
   line.option<std::string>("golden", "DIR", "folder of config.json, model.safetensors, golden.safetensors");
+  line.option<std::string>("entry", "NAME", "check one fn or layer");
+  line.list("size", "NAME=N", "an open size of an entry (default: 2, 4, 8, 16, ... in order of appearance)");
+  line.option<std::string>("inputs", "PATH", "safetensors file of --entry's inputs, instead of random ones");
   line.option<int64_t>("batch", "B", "rows, without --golden (default 2)");
   line.option<int64_t>("seq", "T", "longest sequence, without --golden (default 130)");
   line.option<int64_t>("seed", "N", "of random weights and tokens, without --golden (default 1)");
