@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <charconv>
 #include <iostream>
+#include <optional>
 
 using namespace tidegate;
 using namespace tidegate::tool;
