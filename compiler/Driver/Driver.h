@@ -37,6 +37,9 @@ struct ProgramSource {
   std::vector<SourceFile> files;
 };
 
+/// Whether low-rank projections of a scan's operands are stored, or formed inside the scan.
+enum class LowRank { Stored, Fused };
+
 struct CompileOptions {
   Precision precision = Precision::F32;
   ScanForm form = ScanForm::Chunk;
@@ -45,6 +48,7 @@ struct CompileOptions {
   /// Rows hold several documents: nothing looks across their boundaries, and the
   /// program takes the positions of tokens in their documents (`positions`, B x T).
   bool documents = false;
+  LowRank lowRank = LowRank::Stored;
   /// How many layers (iterations of `repeat`, from the first) keep only their
   /// inputs for the backward and are run again in it: less memory, more work.
   int64_t recomputedLayers = 0;

@@ -99,6 +99,11 @@ void Compilation::lowerRecurrences(ModuleOp module) {
     pm.addPass(rec::createRecToChunk(chunk));
     pm.addPass(createCanonicalizerPass());
     pm.addPass(createCSEPass());
+    if (options.lowRank == LowRank::Fused) {
+      pm.addPass(rec::createRecSinkLowRank());
+      pm.addPass(createCanonicalizerPass());
+      pm.addPass(createCSEPass());
+    }
   }
   check(pm.run(module));
 }

@@ -231,14 +231,14 @@ private:
     for (Value v : op.getOperands())
       launch.buffers.push_back(places[v].buffer);
     const Place &first = places[op.getInputs().front()];
-    Extent batch = first.dims[0], tokens = first.dims[1], heads = first.dims[2];
+    Extent batch = first.dims[0], tokens = first.dims[1];
     Extent steps = tokens;
     if (op.getChunk() > 1) {
       if (tokens.tokens != 1 || tokens.batch || tokens.constant != 1 || !tokens.chunks.empty())
         return op.emitOpError("expects the tokens of the batch as its time axis");
       steps = Extent{1, 0, 0, {int64_t(op.getChunk())}};
     }
-    launch.items = batch * heads;
+    launch.items = batch * fixed(op.getHeads() / op.getHeadsInTurn());
     launch.flopsPerToken = flopsOf(op.getBody().front()) * double(op.getHeads()) / double(op.getChunk());
     for (auto [i, v] : llvm::enumerate(op.getResults())) {
       bool isOutput = i < op.getNumOutputs(), isFinal = !isOutput && i < op.getNumOutputs() + op.getNumStates();

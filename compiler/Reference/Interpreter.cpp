@@ -118,7 +118,7 @@ class Scan {
 public:
   Scan(rec::ScanOp op, Operands operands) : op(op), operands(operands), chunk(op.getChunk()) {
     const auto &first = operands.front()->shape;
-    batch = first[0], tokens = first[1], heads = first[2];
+    batch = first[0], tokens = first[1], heads = op.getHeads();
     steps = (tokens + chunk - 1) / chunk;
   }
 
@@ -155,6 +155,8 @@ private:
   LogicalResult checkSizes() {
     for (auto [i, tensor] : llvm::enumerate(operands.take_front(op.getInputs().size()))) {
       auto want = leading(op.kindOf(i));
+      if (op.kindOf(i) == kToken) // checked by the verifier
+        want[2] = tensor->shape[2];
       if (!std::equal(want.begin(), want.end(), tensor->shape.begin()))
         return op.emitOpError("operand ") << i << " disagrees in B, T, N or H at run time";
     }
@@ -174,7 +176,9 @@ private:
     auto yields = op.getBody().front().getTerminator()->getOperands();
     for (unsigned i = 0; i < op.getNumOutputs(); ++i) {
       bool rows = op.outKindOf(i) == kToken && chunk > 1;
-      allocate(leading(op.outKindOf(i)), dropFront(staticShape(yields[i]), rows));
+      auto shape = leading(op.outKindOf(i));
+      shape.back() = op.headsOfOutput(i);
+      allocate(shape, dropFront(staticShape(yields[i]), rows));
     }
     for (Value state : op.getBodyStates())
       allocate({batch, heads}, staticShape(state));
@@ -191,7 +195,7 @@ private:
     switch (op.kindOf(i)) {
     case rec::OperandKind::Token:
       if (chunk == 1)
-        return cut(from, ((b * tokens + n) * heads + h) * width, rest);
+        return cut(from, headRow(from.shape[2], b * tokens + n, h) * width, rest);
       return tokenRows(from, b, h, n, rest);
     case rec::OperandKind::Step:
       return cut(from, ((b * steps + n) * heads + h) * width, rest);
@@ -205,6 +209,9 @@ private:
     llvm_unreachable("all kinds are named");
   }
 
+  /// Row of head `h` among the rows of a tensor with `own` heads.
+  int64_t headRow(int64_t own, int64_t outer, int64_t h) const { return outer * own + h / (heads / own); }
+
   /// The rows of chunk `n`; those beyond the last token are zero.
   Tensor tokenRows(const Tensor &from, int64_t b, int64_t h, int64_t n, std::vector<int64_t> rest) const {
     int64_t width = product(rest);
@@ -214,7 +221,7 @@ private:
     isIndex ? tile.ids.assign(chunk * width, 0) : tile.values.assign(chunk * width, 0.0);
     tile.shape = std::move(rest);
     for (int64_t row = 0; row < chunk && n * chunk + row < tokens; ++row) {
-      int64_t begin = ((b * tokens + n * chunk + row) * heads + h) * width;
+      int64_t begin = headRow(from.shape[2], b * tokens + n * chunk + row, h) * width;
       if (isIndex)
         std::copy_n(from.ids.begin() + begin, width, tile.ids.begin() + row * width);
       else
@@ -223,15 +230,15 @@ private:
     return tile;
   }
 
-  /// Puts what the body yielded for output `i` in step `n` into the result.
+  /// Adds what the body yielded for output `i` in step `n` to the result, which starts at zero.
   void store(unsigned i, int64_t b, int64_t h, int64_t n, const Tensor &value) {
     Tensor &to = results[i];
     bool isToken = op.outKindOf(i) == kToken;
     int64_t rows = isToken ? chunk : 1, first = isToken ? n * chunk : n, limit = isToken ? tokens : steps;
     int64_t width = value.size() / rows;
     for (int64_t row = 0; row < rows && first + row < limit; ++row)
-      std::copy_n(value.values.begin() + row * width, width,
-                  to.values.begin() + ((b * limit + first + row) * heads + h) * width);
+      for (int64_t d = 0; d < width; ++d)
+        to.values[headRow(op.headsOfOutput(i), b * limit + first + row, h) * width + d] += value.values[row * width + d];
   }
 
   LogicalResult runHead(int64_t b, int64_t h) {

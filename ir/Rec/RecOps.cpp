@@ -3,6 +3,8 @@
 
 #include "mlir/IR/Builders.h"
 
+#include <numeric>
+
 using namespace mlir;
 using namespace tidegate;
 using namespace tidegate::rec;
@@ -36,18 +38,36 @@ RankedTensorType ScanOp::innerType(RankedTensorType outer, OperandKind kind, int
   return RankedTensorType::get(shape, outer.getElementType());
 }
 
-int64_t ScanOp::getHeads() { return tensorOf(getInputs().front()).getDimSize(2); }
+/// The largest number of heads of an operand.
+static int64_t headsOf(ValueRange inputs, ArrayRef<int64_t> kinds) {
+  int64_t heads = 1;
+  for (auto [input, kind] : llvm::zip(inputs, kinds)) {
+    unsigned rank = outerRank(static_cast<OperandKind>(kind));
+    if (rank > 0 && tensorOf(input).getRank() >= rank)
+      heads = std::max(heads, tensorOf(input).getDimSize(rank - 1));
+  }
+  return heads;
+}
+
+int64_t ScanOp::getHeads() { return headsOf(getInputs(), getKinds()); }
+
+int64_t ScanOp::getHeadsInTurn() {
+  int64_t heads = getHeads(), together = 1;
+  for (int64_t own : getOutHeadsOrNone())
+    together = std::lcm(together, heads / own);
+  return together;
+}
 
 namespace {
 /// The sizes outside: `B`, `T`, `N`, `H`, from the first operand.
 struct Outer {
   int64_t batch, tokens, steps, heads;
 
-  static Outer of(ValueRange inputs, int64_t chunk) {
+  static Outer of(ValueRange inputs, ArrayRef<int64_t> kinds, int64_t chunk) {
     auto type = tensorOf(inputs.front());
     int64_t tokens = type.getDimSize(1);
     int64_t steps = ShapedType::isDynamic(tokens) ? tokens : (tokens + chunk - 1) / chunk;
-    return {type.getDimSize(0), tokens, steps, type.getDimSize(2)};
+    return {type.getDimSize(0), tokens, steps, headsOf(inputs, kinds)};
   }
 
   SmallVector<int64_t> leading(OperandKind kind) const {
@@ -76,12 +96,15 @@ struct Outer {
 
 /// Types of the results that a body with these yields gives.
 static SmallVector<Type> resultTypes(const Outer &outer, ValueRange yields, int64_t chunk, ArrayRef<int64_t> outKinds,
-                                     int64_t numStates, bool saveStates) {
+                                     ArrayRef<int64_t> outHeads, int64_t numStates, bool saveStates) {
   SmallVector<Type> types;
-  for (auto [kind, value] : llvm::zip(outKinds, yields)) {
+  for (auto [i, kind] : llvm::enumerate(outKinds)) {
     auto outKind = static_cast<OperandKind>(kind);
     bool rows = outKind == OperandKind::Token && chunk > 1;
-    types.push_back(outer.type(outer.leading(outKind), tensorOf(value), rows));
+    auto leading = outer.leading(outKind);
+    if (!outHeads.empty())
+      leading.back() = outHeads[i];
+    types.push_back(outer.type(leading, tensorOf(yields[i]), rows));
   }
   for (Value state : yields.take_back(numStates))
     types.push_back(outer.type({outer.batch, outer.heads}, tensorOf(state)));
@@ -93,12 +116,15 @@ static SmallVector<Type> resultTypes(const Outer &outer, ValueRange yields, int6
 
 void ScanOp::buildFromBody(OpBuilder &builder, OperationState &state, ValueRange inputs, ArrayRef<int64_t> kinds,
                            ValueRange inits, int64_t chunk, ArrayRef<int64_t> outKinds, int64_t numStates,
-                           bool reverse, bool saveStates, Region *body) {
+                           bool reverse, bool saveStates, Region *body, ArrayRef<int64_t> outHeads) {
   auto yields = body->front().getTerminator()->getOperands();
-  auto types = resultTypes(Outer::of(inputs, chunk), yields, chunk, outKinds, numStates, saveStates);
+  if (llvm::all_of(outHeads, [all = headsOf(inputs, kinds)](int64_t own) { return own == all; }))
+    outHeads = {};
+  auto types = resultTypes(Outer::of(inputs, kinds, chunk), yields, chunk, outKinds, outHeads, numStates, saveStates);
   build(builder, state, types, inputs, inits, builder.getI64IntegerAttr(chunk), builder.getDenseI64ArrayAttr(kinds),
         builder.getDenseI64ArrayAttr(outKinds), builder.getI64IntegerAttr(numStates),
-        reverse ? builder.getUnitAttr() : UnitAttr(), saveStates ? builder.getUnitAttr() : UnitAttr());
+        reverse ? builder.getUnitAttr() : UnitAttr(), saveStates ? builder.getUnitAttr() : UnitAttr(),
+        outHeads.empty() ? DenseI64ArrayAttr() : builder.getDenseI64ArrayAttr(outHeads));
   state.regions.front()->takeBody(*body);
 }
 
@@ -131,11 +157,18 @@ LogicalResult ScanOp::verify() {
   for (auto [i, v] : llvm::enumerate(getInputs()))
     if (tensorOf(v).getRank() < outerRank(kindOf(i)))
       return emitOpError("operand ") << i << " of type " << v.getType() << " has too few dimensions";
-  Outer outer = Outer::of(getInputs(), getChunk());
+  Outer outer = Outer::of(getInputs(), getKinds(), getChunk());
   for (auto [i, v] : llvm::enumerate(getInputs())) {
     auto leading = outer.leading(kindOf(i));
+    if (int64_t own = kindOf(i) == OperandKind::Token ? tensorOf(v).getDimSize(2) : 0; own > 0 && outer.heads % own == 0)
+      leading.back() = own;
     if (tensorOf(v).getShape().take_front(leading.size()) != ArrayRef<int64_t>(leading)) { // scan_c4
-      auto diag = emitOpError("operand ") << i << " of type " << v.getType() << " disagrees in B, T, N or H";
+      unsigned at = i;
+      for (unsigned j = getInputs().size(); at == 0 && j-- > 1;) // the first is the measure: the largest H is wrong
+        if (unsigned rank = outerRank(kindOf(j)); rank && tensorOf(getInputs()[j]).getDimSize(rank - 1) == outer.heads)
+          at = j;
+      auto diag = emitOpError("operand ") << at << " of type " << getInputs()[at].getType()
+                                          << " disagrees in B, T, N or H";
       diag.attachNote(getInputs().front().getLoc())
           << "they come from this operand of type " << getInputs().front().getType();
       return diag;
@@ -161,7 +194,15 @@ LogicalResult ScanOp::verify() {
         (type.getRank() < 1 || type.getDimSize(0) != int64_t(getChunk())))
       return emitOpError("output ") << i << " of type " << type << " needs one row per token of the chunk";
   }
-  auto want = resultTypes(outer, yield.getValues(), getChunk(), getOutKinds(), getNumStates(), getSaveStates());
+  if (getOutHeads() && getOutHeads()->size() != getNumOutputs()) // scan_c5
+    return emitOpError("expects one number of heads per output, but got ") << getOutHeads()->size() << " for "
+                                                                           << getNumOutputs();
+  for (unsigned i = 0; i < getNumOutputs(); ++i)
+    if (int64_t own = headsOfOutput(i);
+        own < 1 || outer.heads % own || (own != outer.heads && outKindOf(i) != OperandKind::Token)) // scan_c5
+      return emitOpError("output ") << i << " cannot have " << own << " of " << outer.heads << " heads";
+  auto want = resultTypes(outer, yield.getValues(), getChunk(), getOutKinds(), getOutHeadsOrNone(), getNumStates(),
+                          getSaveStates());
   if (want != SmallVector<Type>(getResultTypes())) // scan_c1
     return emitOpError("expects results of types ") << want << ", but got " << getResultTypes();
   return success();

@@ -49,8 +49,9 @@ def Rec_ScanOp : Rec_Op<"scan", [Pure, SingleBlock, AttrSizedOperandSegments, Is
     `state, out[n] = body(inputs[n], state)`
 
     Operands by `kinds`:
-    - token:  `B x T x H x rest`; the body sees `rest` when `chunk` is 1, else
-      `chunk x rest`, whose rows beyond `T` are zero;
+    - token:  `B x T x H' x rest`, H' dividing H: head h reads h / (H / H');
+      the body sees `rest` when `chunk` is 1, else `chunk x rest`, whose rows
+      beyond `T` are zero;
     - step:   `B x N x H x rest`; the body sees `rest`, the slice of its step;
     - head:   `H x rest`; the body sees `rest`;
     - shared: `rest`, seen whole;
@@ -61,16 +62,20 @@ def Rec_ScanOp : Rec_Op<"scan", [Pure, SingleBlock, AttrSizedOperandSegments, Is
     states without one start at zero. The body's arguments are the operands, then the
     states. It yields the outputs, then the new states. `out_kinds` says for
     each output whether it is per token (rows beyond `T` are dropped) or per
-    step. Results: the outputs, the final states, and with `save_states` the
+    step. An output per token with H' in `heads` is the sum over each group of
+    H / H' heads, added in the order of the heads. Results: the outputs, the final states, and with `save_states` the
     states at the entry of each step, `B x N x H x rest`.
 
     Constraints:
     - (C1) one kind per operand, and the body's arguments and yields follow from
       the types outside;
-    - (C2) the first operand is per token: it gives B, T and H;
+    - (C2) the first operand is per token: it gives B and T; H is the largest
+      number of heads of an operand;
     - (C3) `inits` has at most one value per state, of its type outside, with or
       without B;
-    - (C4) operands agree in B, T, N and H.
+    - (C4) operands agree in B, T, N and H, but for token operands of fewer heads;
+    - (C5) `heads`, if given, has one divisor of H per output, H itself for
+      outputs per step.
 
     Example, gated linear attention in token form:
     ```mlir
@@ -88,20 +93,23 @@ def Rec_ScanOp : Rec_Op<"scan", [Pure, SingleBlock, AttrSizedOperandSegments, Is
   }];
   let arguments = (ins Variadic<AnyRankedTensor>:$inputs, Variadic<Rec_Float>:$inits,
                        I64Attr:$chunk, DenseI64ArrayAttr:$kinds, DenseI64ArrayAttr:$out_kinds,
-                       I64Attr:$num_states, UnitAttr:$reverse, UnitAttr:$save_states);
+                       I64Attr:$num_states, UnitAttr:$reverse, UnitAttr:$save_states,
+                       OptionalAttr<DenseI64ArrayAttr>:$out_heads);
   let results = (outs Variadic<Rec_Float>:$results);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
     (`reverse` $reverse^)? (`save_states` $save_states^)? `chunk` $chunk
     `(` ($inputs^ `:` type($inputs))? `)` (`init` `(` $inits^ `:` type($inits) `)`)?
-    `kinds` $kinds `out_kinds` $out_kinds `states` $num_states $body attr-dict `->` type($results)
+    `kinds` $kinds `out_kinds` $out_kinds (`heads` $out_heads^)? `states` $num_states $body attr-dict `->` type($results)
   }];
   let builders = [OpBuilder<(ins "::mlir::ValueRange":$inputs, "::llvm::ArrayRef<int64_t>":$kinds,
                                  "::mlir::ValueRange":$inits, "int64_t":$chunk,
                                  "::llvm::ArrayRef<int64_t>":$outKinds, "int64_t":$numStates,
-                                 "bool":$reverse, "bool":$saveStates, "::mlir::Region *":$body), [{
+                                 "bool":$reverse, "bool":$saveStates, "::mlir::Region *":$body,
+                                 CArg<"::llvm::ArrayRef<int64_t>", "{}">:$outHeads), [{
     // Result types follow from the body, which is taken over.
-    buildFromBody($_builder, $_state, inputs, kinds, inits, chunk, outKinds, numStates, reverse, saveStates, body);
+    buildFromBody($_builder, $_state, inputs, kinds, inits, chunk, outKinds, numStates, reverse, saveStates, body,
+                  outHeads);
   }]>];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
@@ -128,11 +136,21 @@ def Rec_ScanOp : Rec_Op<"scan", [Pure, SingleBlock, AttrSizedOperandSegments, Is
     static ::mlir::RankedTensorType innerType(::mlir::RankedTensorType outer, OperandKind kind, int64_t chunk);
     /// Number of heads.
     int64_t getHeads();
+    /// Heads of an output outside: fewer than getHeads() if it is summed over groups.
+    int64_t headsOfOutput(unsigned output) {
+      return getOutHeads() ? (*getOutHeads())[output] : getHeads();
+    }
+    /// The attribute `heads`, empty if every output has all heads.
+    ::llvm::ArrayRef<int64_t> getOutHeadsOrNone() {
+      return getOutHeads() ? *getOutHeads() : ::llvm::ArrayRef<int64_t>();
+    }
+    /// Heads that must run one after another, because they add into one output.
+    int64_t getHeadsInTurn();
 
     static void buildFromBody(::mlir::OpBuilder &builder, ::mlir::OperationState &state, ::mlir::ValueRange inputs,
                               ::llvm::ArrayRef<int64_t> kinds, ::mlir::ValueRange inits, int64_t chunk,
                               ::llvm::ArrayRef<int64_t> outKinds, int64_t numStates, bool reverse, bool saveStates,
-                              ::mlir::Region *body);
+                              ::mlir::Region *body, ::llvm::ArrayRef<int64_t> outHeads);
   }];
 }
 

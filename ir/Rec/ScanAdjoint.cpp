@@ -2,7 +2,8 @@
 // A scan the other way along time. Its body gets the forward's operands and the
 // state at the entry of the step, recomputes the forward body, and walks it
 // backwards; it carries the cotangents of the states. Operands that every step
-// reads (per head, per row, shared) gather their cotangent in further states.
+// reads (per head, per row, shared) gather their cotangent in further states; the
+// cotangent of an operand with fewer heads is summed over the heads that read it.
 //===----------------------------------------------------------------------===//
 #include "ir/Nn/NnOps.h"
 #include "ir/Nn/ReverseMode.h"
@@ -24,7 +25,8 @@ static ScanOp replaced(ScanOp op, bool saveStates) {
   Region body;
   op.getBody().cloneInto(&body, mapping);
   auto scan = ScanOp::create(builder, op.getLoc(), op.getInputs(), op.getKinds(), op.getInits(), op.getChunk(),
-                             op.getOutKinds(), op.getNumStates(), op.getReverse(), saveStates, &body);
+                             op.getOutKinds(), op.getNumStates(), op.getReverse(), saveStates, &body,
+                             op.getOutHeadsOrNone());
   scan->setDiscardableAttrs(op->getDiscardableAttrDictionary());
   for (auto [from, to] : llvm::zip(op.getResults(), scan.getResults()))
     from.replaceAllUsesWith(to);
@@ -132,7 +134,7 @@ void ScanOp::buildAdjoint(OpBuilder &builder, ArrayRef<Value> resultCotangents, 
     return cotangent ? cotangent : nn::zerosLike(builder, loc, value);
   };
   SmallVector<Value> yielded, carried;
-  SmallVector<int64_t> outKinds;
+  SmallVector<int64_t> outKinds, outHeads;
   SmallVector<unsigned> perStep;
   for (unsigned i = 0, g = 0; i < numInputs; ++i) {
     if (!isFloat(forward.getInputs()[i]))
@@ -146,6 +148,7 @@ void ScanOp::buildAdjoint(OpBuilder &builder, ArrayRef<Value> resultCotangents, 
       continue;
     perStep.push_back(i);
     outKinds.push_back(forward.getKinds()[i]);
+    outHeads.push_back(cast<RankedTensorType>(forward.getInputs()[i].getType()).getDimSize(2));
     yielded.push_back(cotangent);
   }
   for (unsigned i = 0; i < numStates; ++i) {
@@ -159,7 +162,7 @@ void ScanOp::buildAdjoint(OpBuilder &builder, ArrayRef<Value> resultCotangents, 
 
   builder.restoreInsertionPoint(place);
   auto adjoint = ScanOp::create(builder, loc, scan.inputs, scan.kinds, inits, getChunk(), outKinds,
-                                numStates + carried.size(), !getReverse(), /*saveStates=*/false, &region);
+                                numStates + carried.size(), !getReverse(), /*saveStates=*/false, &region, outHeads);
 
   // Hand out: per-token cotangents, sums over batch and heads, initial states.
   for (auto [at, i] : llvm::enumerate(perStep))

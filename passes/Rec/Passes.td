@@ -48,6 +48,25 @@ def NnDocuments : Pass<"nn-documents", "::mlir::ModuleOp"> {
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
 }
 
+def RecSinkLowRank : Pass<"rec-sink-low-rank", "::mlir::ModuleOp"> {
+  let summary = "Low-rank projections move into chunk scans";
+  let description = [{
+    A chunk scan that reads `heads(t W^T)`, `t: B x T x r` and `W: n x r` with
+    `r <= n / 2`, takes `t` as an operand of one head and the rows of `W` by
+    heads instead, and forms the product in its body. Row-wise work in between
+    (element-wise ops, sums over the channels of a head, reshapes to heads, a
+    short convolution, whose last rows become a state) moves too. Neither the
+    product nor, through the adjoint of the scan, its gradient is in memory: that
+    of `t` is summed over heads, that of `W` over tokens.
+
+    A value that something else uses as well stays where it is. Runs after
+    rec-to-chunk and before autodiff.
+
+    Example: tests/passes/Rec/rec-sink-low-rank.mlir.
+  }];
+  let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
+}
+
 def RecExposeStates : Pass<"rec-expose-states", "::mlir::ModuleOp"> {
   let summary = "States of scans, pasts of convolutions and attentions become arguments and results";
   let description = [{

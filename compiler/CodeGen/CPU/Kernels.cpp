@@ -88,7 +88,7 @@ public:
       inputTile.push_back(isTile(op.kindOf(i)) ? reserve(arg) : -1);
     auto yields = op.getBody().front().getTerminator()->getOperands();
     for (unsigned i = 0; i < op.getNumOutputs(); ++i)
-      outputTile.push_back(isTile(op.outKindOf(i)) ? reserve(yields[i]) : -1);
+      outputTile.push_back(isTile(op.outKindOf(i)) || isSummed(i) ? reserve(yields[i]) : -1);
     for (Value state : op.getBodyStates()) {
       stateAt.push_back(reserve(state));
       nextAt.push_back(reserve(state));
@@ -101,7 +101,9 @@ public:
     if (chunk > 1)
       steps = arith::DivSIOp::create(code.b, code.loc, code.add(work.tokens, code.i64(chunk - 1)), code.i64(chunk));
     LogicalResult status = success();
-    code.loop(work.begin, work.end, 1, [&](Value item) {
+    // Heads that add into one output belong to one work item and run in their order.
+    int64_t inTurn = op.getHeadsInTurn();
+    code.loop(code.mul(work.begin, inTurn), code.mul(work.end, inTurn), 1, [&](Value item) {
       Value heads = code.i64(op.getHeads());
       Value batch = arith::DivSIOp::create(code.b, code.loc, item, heads);
       Value head = arith::RemSIOp::create(code.b, code.loc, item, heads);
@@ -169,6 +171,7 @@ private:
     return status;
   }
 
+  bool isSummed(unsigned output) { return op.headsOfOutput(output) != op.getHeads(); }
   bool isTile(rec::OperandKind kind) { return kind == rec::OperandKind::Token && op.getChunk() > 1; }
   static int64_t size(Value v) { return tensorOf(v).getNumElements(); }
   int64_t reserve(Value v) {
@@ -190,10 +193,32 @@ private:
     }
   }
 
-  /// Address of the slice of a `B x outer x H x rest` tensor at position `t`.
-  Value slice(Value base, Value batch, Value outer, Value t, Value head, int64_t rest, Type type) {
-    Value row = code.add(code.mul(code.add(code.mul(batch, outer), t), op.getHeads()), head);
-    return code.at(base, code.mul(row, rest), type);
+  /// Address of the slice of a `B x outer x H' x rest` tensor at position `t` that belongs to `head`.
+  Value slice(Value tensor, Value base, Value batch, Value outer, Value t, Value head) {
+    int64_t own = tensorOf(tensor).getDimSize(2), rest = elements(tensorOf(tensor).getShape().drop_front(3));
+    if (own != op.getHeads())
+      head = arith::DivSIOp::create(code.b, code.loc, head, code.i64(op.getHeads() / own));
+    Value row = code.add(code.mul(code.add(code.mul(batch, outer), t), own), head);
+    return code.at(base, code.mul(row, rest), elementType(tensor));
+  }
+
+  /// Adds rows of a tile to a summed output; the first head of a group stores.
+  void addRows(Value tensor, Value base, Value tile, Value batch, Value head, Value first, Value rows) {
+    int64_t rest = elements(tensorOf(tensor).getShape().drop_front(3));
+    Type type = elementType(tensor);
+    Value inGroup = arith::RemSIOp::create(code.b, code.loc, head,
+                                           code.i64(op.getHeads() / tensorOf(tensor).getDimSize(2)));
+    Value isFirst = arith::CmpIOp::create(code.b, code.loc, arith::CmpIPredicate::eq, inGroup, code.i64(0));
+    Value zero = code.number(0, type);
+    code.loop(code.i64(0), rows, 1, [&](Value r) {
+      Value outer = slice(tensor, base, batch, work.tokens, code.add(first, r), head);
+      Value inner = code.at(tile, code.mul(r, rest), type);
+      code.loop(rest, [&](Value d) {
+        Value place = code.at(outer, d, type);
+        Value before = arith::SelectOp::create(code.b, code.loc, isFirst, zero, code.load(type, place));
+        code.store(arith::AddFOp::create(code.b, code.loc, before, code.load(type, code.at(inner, d, type))), place);
+      });
+    });
   }
 
   /// Rows of a tile, one token each, between memory and scratch.
@@ -201,7 +226,7 @@ private:
     int64_t rest = elements(tensorOf(tensor).getShape().drop_front(3));
     Type type = elementType(tensor);
     code.loop(code.i64(0), rows, 1, [&](Value r) {
-      Value outer = slice(base, batch, work.tokens, code.add(first, r), head, rest, type);
+      Value outer = slice(tensor, base, batch, work.tokens, code.add(first, r), head);
       Value inner = code.at(tile, code.mul(r, rest), type);
       code.copy(toTile ? inner : outer, toTile ? outer : inner, code.i64(rest), type);
     });
@@ -219,9 +244,9 @@ private:
       Type type = elementType(tensor);
       switch (kind) {
       case rec::OperandKind::Token: // chunk 1: the token's own slice
-        return slice(base, batch, work.tokens, first, head, elements(shape.drop_front(3)), type);
+        return slice(tensor, base, batch, work.tokens, first, head);
       case rec::OperandKind::Step:
-        return slice(base, batch, steps, step, head, elements(shape.drop_front(3)), type);
+        return slice(tensor, base, batch, steps, step, head);
       case rec::OperandKind::Head:
         return code.at(base, code.mul(head, elements(shape.drop_front(1))), type);
       case rec::OperandKind::Row:
@@ -254,7 +279,9 @@ private:
     if (failed(emitBody(isLast, arguments, yields)))
       return failure();
     for (auto [i, v] : llvm::enumerate(outputs))
-      if (outputTile[i] >= 0)
+      if (isSummed(i))
+        addRows(v, results[i], at(outputTile[i]), batch, head, first, rows);
+      else if (outputTile[i] >= 0)
         copyRows(v, results[i], at(outputTile[i]), batch, head, first, rows, /*toTile=*/false);
     for (auto [i, state] : llvm::enumerate(op.getBodyStates()))
       copyState(at(stateAt[i]), at(nextAt[i]), state);

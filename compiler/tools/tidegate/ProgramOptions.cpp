@@ -17,6 +17,8 @@ void tool::addCompileOptions(CommandLine &line) {
   line.option<std::string>("precision", "P", "f32 (default) or f64");
   line.option<std::string>("form", "F", "how recurrences run: chunk (default) or token");
   line.option<int64_t>("chunk", "C", "tokens of a chunk (default: the compiler's choice)");
+  line.option<std::string>("low-rank", "HOW", "low-rank projections that a scan reads: stored (default), or fused "
+                                              "into it, which saves memory");
   line.option<int64_t>("threads", "N", "CPU threads (default: all)");
   line.flag("documents", "rows may hold several documents: nothing looks across their boundaries");
 }
@@ -46,6 +48,7 @@ CompileOptions tool::compileOptionsOf(const CommandLine &line) {
   options.documents = line.has("documents");
   options.chunk = line.integer("chunk", 0, line.has("chunk") ? 1 : 0);
   options.threads = static_cast<int>(line.integer("threads", 0, line.has("threads") ? 1 : 0));
+  options.lowRank = line.choice<LowRank>("low-rank", {{"stored", LowRank::Stored}, {"fused", LowRank::Fused}});
   if (options.threads > 0)
     omp_set_num_threads(options.threads);
   return options;

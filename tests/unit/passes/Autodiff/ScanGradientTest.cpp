@@ -208,3 +208,38 @@ TEST(ScanGradientTest, GradientTakenInsideABody) {
     expectGradientOf(f, trial, 2);
   }
 }
+
+/// Operands that heads share, and outputs that are summed over groups of heads, in
+/// token and chunk form. The adjoint of one is the other.
+TEST(ScanGradientTest, SharedOperandsAndSummedOutputs) {
+  expectGradient(R"(func.func @f(%k: tensor<?x?x2x3xf64>, %v: tensor<?x?x1x5xf64>, %w: tensor<4x3xf64>)
+      -> (tensor<?x?x2x5xf64>, tensor<?x?x1x5xf64>, tensor<?x4x3x5xf64>) {
+    %o, %p, %s = rec.scan chunk 1 (%v, %k, %w : tensor<?x?x1x5xf64>, tensor<?x?x2x3xf64>, tensor<4x3xf64>)
+        kinds [0, 0, 2] out_kinds [0, 0] heads [2, 1] states 1 {
+    ^bb0(%vt: tensor<5xf64>, %kt: tensor<3xf64>, %wt: tensor<3xf64>, %S: tensor<3x5xf64>):
+      %g = nn.mul %kt, %wt : tensor<3xf64>, tensor<3xf64>
+      %kv = nn.dot %g, %vt contract [] x [] : tensor<3xf64>, tensor<5xf64>
+      %a = nn.tanh %S : tensor<3x5xf64>
+      %next = nn.add %a, %kv : tensor<3x5xf64>, tensor<3x5xf64>
+      %ot = nn.dot %wt, %next contract [0] x [0] : tensor<3xf64>, tensor<3x5xf64>
+      %pt = nn.mul %ot, %vt : tensor<5xf64>, tensor<5xf64>
+      rec.yield %ot, %pt, %next : tensor<5xf64>, tensor<5xf64>, tensor<3x5xf64>
+    } -> tensor<?x?x2x5xf64>, tensor<?x?x1x5xf64>, tensor<?x4x3x5xf64>
+    return %o, %p, %s : tensor<?x?x2x5xf64>, tensor<?x?x1x5xf64>, tensor<?x4x3x5xf64>
+  })", 2);
+  expectGradient(R"(func.func @f(%t: tensor<?x?x1x2xf64>, %w: tensor<2x3x2xf64>) -> tensor<?x?x1x3xf64> {
+    %o, %s = rec.scan chunk 4 (%t, %w : tensor<?x?x1x2xf64>, tensor<2x3x2xf64>)
+        kinds [0, 2] out_kinds [0] heads [1] states 1 {
+    ^bb0(%tt: tensor<4x2xf64>, %wt: tensor<3x2xf64>, %S: tensor<3xf64>):
+      %k = nn.dot %tt, %wt contract [1] x [1] : tensor<4x2xf64>, tensor<3x2xf64>
+      %c = rec.cumsum %k : tensor<4x3xf64>
+      %o = nn.mul %c, %S : tensor<4x3xf64>, tensor<3xf64>
+      %y = nn.add %o, %k : tensor<4x3xf64>, tensor<4x3xf64>
+      %sum = nn.reduce_sum %k [0] : tensor<4x3xf64>
+      %row = nn.reshape %sum : tensor<1x3xf64> -> tensor<3xf64>
+      %n = nn.add %S, %row : tensor<3xf64>, tensor<3xf64>
+      rec.yield %y, %n : tensor<4x3xf64>, tensor<3xf64>
+    } -> tensor<?x?x1x3xf64>, tensor<?x2x3xf64>
+    return %o : tensor<?x?x1x3xf64>
+  })", 2);
+}
