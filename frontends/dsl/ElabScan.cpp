@@ -5,8 +5,9 @@
 // shared. In a scan over chunks the last chunk only reads the states.
 //
 // What rec.scan does not take as it is (a tensor of a token for all heads, a
-// head for several, values per batch row) is repeated to B x T x H x rest by a
-// select that always takes the value, so that its gradient is a plain sum.
+// head for several) is repeated to B x T x H x rest by a select that always
+// takes the value, so that its gradient is a plain sum; values per batch row are
+// repeated by a scan without states.
 //===----------------------------------------------------------------------===//
 #include "frontends/dsl/Elaborator.h"
 #include "ir/Nn/NnOps.h"
@@ -410,6 +411,34 @@ std::vector<mlir::Value> Elaborator::buildInits(ScanFrame &scan) {
   return inits;
 }
 
+/// `B x 1 x heads or 1 x rest` for every token of `anchor`: B x T x heads x rest,
+/// by a scan without states that hands its row's value on.
+mlir::Value Elaborator::repeatedAlongTime(mlir::Value value, mlir::Value anchor, int64_t heads, mlir::Location place) {
+  auto type = mlir::cast<mlir::RankedTensorType>(value.getType());
+  llvm::ArrayRef<int64_t> rest = type.getShape().drop_front(3);
+  if (type.getDimSize(2) != heads) {
+    Shape ones(rest.size() + 1, 1);
+    ones.front() = heads;
+    value = broadcastTo(value, constant(0, ones, place));
+  }
+  Shape row{mlir::ShapedType::kDynamic, heads};
+  row.append(rest.begin(), rest.end());
+  value = reshape(value, row, place);
+  mlir::Region bodyRegion;
+  mlir::Block &block = bodyRegion.emplaceBlock();
+  auto anchorType = mlir::cast<mlir::RankedTensorType>(anchor.getType());
+  block.addArgument(rec::ScanOp::innerType(anchorType, OperandKind::Token, 1), place);
+  mlir::Value inside = block.addArgument(mlir::RankedTensorType::get(rest, type.getElementType()), place);
+  mlir::OpBuilder builder(&context);
+  builder.setInsertionPointToEnd(&block);
+  rec::YieldOp::create(builder, place, inside);
+  const int64_t token = static_cast<int64_t>(OperandKind::Token), perRow = static_cast<int64_t>(OperandKind::Row);
+  auto op = rec::ScanOp::create(region->builder, place, mlir::ValueRange{anchor, value}, {token, perRow}, {},
+                                /*chunk=*/1, {token}, /*numStates=*/0, /*reverse=*/false, /*saveStates=*/false,
+                                &bodyRegion);
+  return op.getResult(0);
+}
+
 /// Ends the body and makes the op; its results go to `after`. Fails, perhaps
 /// silently, if a value that was reported before reaches a state or an output.
 bool Elaborator::buildScan(ScanFrame &scan, RegionFrame &body, mlir::Region &bodyRegion,
@@ -443,19 +472,8 @@ bool Elaborator::buildScan(ScanFrame &scan, RegionFrame &body, mlir::Region &bod
   llvm::SmallVector<mlir::Value> operands;
   llvm::SmallVector<int64_t> kinds;
   for (ScanFrame::Input &input : scan.inputs) {
-    if (input.lacksTime) {
-      int64_t rank = mlir::cast<mlir::RankedTensorType>(anchor.getType()).getRank();
-      int64_t wanted = mlir::cast<mlir::RankedTensorType>(input.outside.getType()).getRank();
-      llvm::SmallVector<int64_t> dims;
-      for (int64_t i = 3; i < rank; ++i)
-        dims.push_back(i);
-      mlir::Value like =
-          dims.empty() ? anchor : nn::ReduceSumOp::create(region->builder, place, anchor, dims).getResult();
-      Shape ones(wanted, 1);
-      ones[0] = ones[1] = mlir::ShapedType::kDynamic;
-      ones[2] = scan.heads;
-      input.outside = broadcastTo(input.outside, reshape(like, ones, place));
-    }
+    if (input.lacksTime)
+      input.outside = repeatedAlongTime(input.outside, anchor, scan.heads, place);
     operands.push_back(input.outside);
     kinds.push_back(static_cast<int64_t>(input.kind));
   }

@@ -103,6 +103,7 @@ private:
   void execState(const StateStmt &state);
   bool buildScan(ScanFrame &scan, RegionFrame &body, mlir::Region &region, llvm::StringMap<Value> &after);
   std::vector<mlir::Value> buildInits(ScanFrame &scan);
+  mlir::Value repeatedAlongTime(mlir::Value value, mlir::Value anchor, int64_t heads, mlir::Location place);
   Value captureInScan(const Value &value, Range use);
   Value evalIndex(const IndexExpr &index);
   Value addScanInput(const Value &outer, int mode, int64_t group, Range use);

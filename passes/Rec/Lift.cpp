@@ -9,12 +9,17 @@ using namespace tidegate::rec;
 
 static RankedTensorType tensorOf(Value value) { return cast<RankedTensorType>(value.getType()); }
 
+bool rec::usesRow(Operation &op, ScanOp scan) {
+  return llvm::any_of(op.getOperands(), [&](Value operand) {
+    auto argument = dyn_cast<BlockArgument>(operand);
+    return argument && argument.getArgNumber() < scan.getInputs().size() &&
+           scan.kindOf(argument.getArgNumber()) == OperandKind::Row;
+  });
+}
+
 bool rec::canLift(Operation &op, ScanOp scan) {
-  for (Value operand : op.getOperands()) // a value per batch row does not broadcast over tokens
-    if (auto argument = dyn_cast<BlockArgument>(operand))
-      if (argument.getArgNumber() < scan.getInputs().size() &&
-          scan.kindOf(argument.getArgNumber()) == OperandKind::Row)
-        return false;
+  if (usesRow(op, scan)) // does not broadcast over tokens
+    return false;
   return isa<ElementwiseOpInterface, nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, nn::PadOp, nn::ReduceSumOp,
              nn::ReduceMaxOp, nn::BroadcastLikeOp, nn::DotOp>(op);
 }

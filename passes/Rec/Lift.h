@@ -7,6 +7,9 @@
 
 namespace tidegate::rec {
 
+/// True if an operand of the op is one of the scan's values per batch row.
+bool usesRow(mlir::Operation &op, ScanOp scan);
+
 /// True if the op of a token body has a counterpart on `B x T x H` tensors.
 bool canLift(mlir::Operation &op, ScanOp scan);
 

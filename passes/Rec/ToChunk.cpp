@@ -82,8 +82,9 @@ static void replace(ScanOp scan, ScanOp analysed, const EventProgram &program, i
 
 static LogicalResult convert(ScanOp scan, int64_t chunk, bool remarks) {
   if (scan.getNumStates() == 0 && scan.getChunk() == 1) {
-    if (llvm::all_of(scan.getBody().front().without_terminator(),
-                     [&](Operation &op) { return canLift(op, scan); }))
+    // One that repeats a value per batch row for every token is what it is.
+    if (llvm::all_of(scan.getBody().front(),
+                     [&](Operation &op) { return isa<YieldOp>(op) ? !usesRow(op, scan) : canLift(op, scan); }))
       replaceStateless(scan);
     return success();
   }
