@@ -24,7 +24,7 @@ namespace {
 
 constexpr char kMagic[9] = "TGSHARD1";
 constexpr size_t kBuffer = 1 << 20;
-constexpr int64_t kMaxTouched = 32 << 20;
+constexpr int64_t kMaxTouched = 1 << 20; // Of each shard; a data set has many.
 constexpr int64_t kFaultAround = 64 << 10; // What one page fault may map.
 
 std::span<const std::byte> bytesOf(const void *data, size_t size) {
