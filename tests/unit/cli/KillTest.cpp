@@ -34,10 +34,13 @@ protected:
                           "--batch",     "2",            "--seq",       "32",     "--lr",  "0.05",     "--save-every",
                           every.c_str(), "--eval-every", "50",          "--keep", "3",     "--resume", "auto",
                           "--out",       out.c_str(),    "--log-every", "50",     nullptr};
+    // Emptied here: a child that is killed at once must not leave the messages of the one before.
+    const int sink = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     const pid_t child = fork();
-    if (child != 0)
+    if (child != 0) {
+      close(sink);
       return child;
-    const int sink = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    }
     dup2(sink, STDERR_FILENO);
     dup2(open("/dev/null", O_WRONLY), STDOUT_FILENO);
     const rlimit limit{fileSize, fileSize};
