@@ -17,6 +17,7 @@ public:
     NotFound,        ///< A file, tensor or entry that does not exist.
     Corrupt,         ///< A file whose content contradicts itself or its checksum.
     Io,              ///< The operating system refused; the text names path and reason.
+    Device,          ///< The GPU or its driver refused; the text has CUDA's name of the error.
     Internal         ///< Our bug.
   };
 

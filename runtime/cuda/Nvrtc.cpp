@@ -2,9 +2,8 @@
 #include "runtime/cuda/Nvrtc.h"
 
 #include "runtime/core/Error.h"
+#include "runtime/cuda/SharedLibrary.h"
 
-#include <cstdlib>
-#include <dlfcn.h>
 #include <regex>
 
 using namespace tidegate::runtime;
@@ -28,37 +27,10 @@ struct Nvrtc::Functions {
 
 namespace {
 
-struct Opened {
-  void *handle = nullptr;
-  std::string why;
-};
-
-const Opened &opened() {
-  static const Opened library = [] {
-    Opened result;
-    std::vector<std::string> names = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so",
-                                      "/usr/local/cuda/lib64/libnvrtc.so"};
-    if (const char *wanted = std::getenv("TIDEGATE_NVRTC"); wanted && *wanted)
-      names = {wanted};
-    for (const std::string &name : names)
-      if ((result.handle = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL)))
-        return result;
-    std::string tried;
-    for (const std::string &name : names)
-      tried += (tried.empty() ? "" : ", ") + name;
-    result.why = "CUDA's run-time compiler was not found (tried " + tried +
-                 "); install NVRTC of CUDA 12 or 13, or name its library in TIDEGATE_NVRTC";
-    return result;
-  }();
-  return library;
-}
-
-template <typename F>
-void find(F &function, const char *name) {
-  function = reinterpret_cast<F>(dlsym(opened().handle, name));
-  if (!function)
-    throw RuntimeError(RuntimeError::Kind::NotFound,
-                       std::string("CUDA's run-time compiler has no function '") + name + "'; expected CUDA 12 or 13");
+const SharedLibrary &library() {
+  static const SharedLibrary instance("CUDA's run-time compiler", "TIDEGATE_NVRTC",
+                                      toolkitNames("libnvrtc.so", {13, 12}), "install NVRTC of CUDA 12 or 13");
+  return instance;
 }
 
 /// Frees a program on every way out.
@@ -72,21 +44,21 @@ struct Guard {
 
 Nvrtc::Functions Nvrtc::functions() {
   Functions f;
-  find(f.version, "nvrtcVersion");
-  find(f.errorString, "nvrtcGetErrorString");
-  find(f.create, "nvrtcCreateProgram");
-  find(f.destroy, "nvrtcDestroyProgram");
-  find(f.compile, "nvrtcCompileProgram");
-  find(f.cubinSize, "nvrtcGetCUBINSize");
-  find(f.cubin, "nvrtcGetCUBIN");
-  find(f.logSize, "nvrtcGetProgramLogSize");
-  find(f.log, "nvrtcGetProgramLog");
+  library().find(f.version, "nvrtcVersion");
+  library().find(f.errorString, "nvrtcGetErrorString");
+  library().find(f.create, "nvrtcCreateProgram");
+  library().find(f.destroy, "nvrtcDestroyProgram");
+  library().find(f.compile, "nvrtcCompileProgram");
+  library().find(f.cubinSize, "nvrtcGetCUBINSize");
+  library().find(f.cubin, "nvrtcGetCUBIN");
+  library().find(f.logSize, "nvrtcGetProgramLogSize");
+  library().find(f.log, "nvrtcGetProgramLog");
   return f;
 }
 
 Nvrtc::Nvrtc() {
-  if (!opened().handle)
-    throw RuntimeError(RuntimeError::Kind::NotFound, opened().why);
+  if (!library().whyMissing().empty())
+    throw RuntimeError(RuntimeError::Kind::NotFound, library().whyMissing());
 }
 
 const Nvrtc &Nvrtc::get() {
@@ -94,7 +66,7 @@ const Nvrtc &Nvrtc::get() {
   return nvrtc;
 }
 
-std::string Nvrtc::whyMissing() { return opened().why; }
+std::string Nvrtc::whyMissing() { return library().whyMissing(); }
 
 std::string Nvrtc::version() const {
   int major = 0, minor = 0;
