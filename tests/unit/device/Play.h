@@ -55,10 +55,74 @@ std::vector<float> runBlock(size_t size, Program program) {
     SoftwareBlock::run(kThreads, schedule, [&] { program(SharedArena(shared->bytes), result.data()); });
     if (first.empty())
       first = result;
-    EXPECT_EQ(0, std::memcmp(first.data(), result.data(), size * sizeof(float)))
+    EXPECT_EQ(0, std::memcmp(first.data(), result.data(), size * sizeof(float))) << "results differ between schedules";
+  }
+  return first;
+}
+
+/// Runs the blocks of a launch one after the other, program(block, shared memory full of NaN) on each; from the last
+/// when late warps run ahead, so that blocks that depend on each other show.
+template <typename Program>
+void playLaunch(Schedule schedule, long long blocks, Program program) {
+  auto shared = std::make_unique<SharedMemory>();
+  for (long long i = 0; i < blocks; ++i) {
+    std::memset(shared->bytes, 0xff, sizeof shared->bytes);
+    long long block = schedule.order == Schedule::Order::LastAhead ? blocks - 1 - i : i;
+    SoftwareBlock::run(kThreads, schedule, [&] { program(block, shared->bytes); });
+  }
+}
+
+/// A device array: its values survive nowhere but here, and what was not written is NaN.
+template <typename T>
+class Array {
+public:
+  explicit Array(size_t count) : values(count + 8) {
+    std::memset(values.data(), 0xff, values.size() * sizeof(T));
+    first = reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(values.data()) + 15) / 16 * 16);
+    size = count;
+  }
+  explicit Array(const std::vector<float> &from) : Array(from.size()) {
+    for (size_t i = 0; i < size; ++i)
+      if constexpr (std::is_same_v<T, int>)
+        first[i] = int(from[i]);
+      else
+        first[i] = Converter<T>::from(from[i]);
+  }
+  Array(const Array &) = delete;
+
+  T *data() const { return first; }
+  /// As floats; what is not is converted exactly.
+  std::vector<float> floats() const {
+    std::vector<float> result(size);
+    for (size_t i = 0; i < size; ++i)
+      if constexpr (std::is_same_v<T, int>)
+        result[i] = float(first[i]);
+      else
+        result[i] = toFloat(first[i]);
+    return result;
+  }
+
+private:
+  std::vector<T> values;
+  T *first;
+  size_t size;
+};
+
+/// The result of play(schedule), which must be the same under every schedule.
+template <typename Program>
+std::vector<float> underAllSchedules(Program play) {
+  std::vector<float> first;
+  for (Schedule schedule : Schedule::all()) {
+    std::vector<float> result = play(schedule);
+    if (first.empty())
+      first = result;
+    EXPECT_EQ(first.size(), result.size());
+    EXPECT_EQ(0, std::memcmp(first.data(), result.data(), result.size() * sizeof(float)))
         << "results differ between schedules";
   }
   return first;
 }
+
+inline long long ceilDivLong(long long a, long long b) { return (a + b - 1) / b; }
 
 } // namespace tidegate::device
