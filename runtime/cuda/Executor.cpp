@@ -1,0 +1,257 @@
+//===- Executor.cpp - Runs plans on the GPU ---------------------*- C++ -*-===//
+#include "runtime/cuda/Executor.h"
+
+#include "runtime/core/Error.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+using namespace tidegate::runtime;
+using namespace tidegate::runtime::cuda;
+
+namespace {
+
+constexpr int64_t kAlignment = 256;
+constexpr size_t kReplays = 16; ///< graphs kept for each plan
+
+int64_t alignUp(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+Dtype floatTypeOf(const Buffer &buffer) { return buffer.elementBytes == 2 ? Dtype::BF16 : Dtype::F32; }
+
+MatrixProduct productOf(const Plan &plan, const Product &p, int64_t B, int64_t T) {
+  auto type = [&](int buffer) { return floatTypeOf(plan.buffers[buffer]); };
+  return {p.transA,     p.transB,       p.m.at(B, T), p.n.at(B, T), p.k.at(B, T),
+          p.count.at(B, T), type(p.a), type(p.b),    type(p.c)};
+}
+
+std::string sizesText(int64_t B, int64_t T) { return std::to_string(B) + " x " + std::to_string(T) + " tokens"; }
+
+} // namespace
+
+std::string cuda::stepText(const Plan &plan, const Step &step, int64_t B, int64_t T) {
+  struct Text {
+    const Plan &plan;
+    int64_t B, T;
+    std::string operator()(const Launch &l) const {
+      return "kernel '" + plan.kernels[l.kernel].name + "' over " + std::to_string(l.items.at(B, T)) + " items";
+    }
+    std::string operator()(const Product &p) const { return "product " + productOf(plan, p, B, T).text(); }
+    std::string operator()(const Lookup &) const { return "lookup"; }
+    std::string operator()(const LookupGrad &) const { return "gradient of a lookup"; }
+    std::string operator()(const ShortConv &s) const {
+      return s.kind == ShortConv::Kind::Forward     ? "short convolution"
+             : s.kind == ShortConv::Kind::InputGrad ? "input gradient of a short convolution"
+                                                    : "weight gradient of a short convolution";
+    }
+    std::string operator()(const Positions &) const { return "positions"; }
+    std::string operator()(const Attention &) const { return "attention"; }
+    std::string operator()(const AttentionGrad &) const { return "gradient of attention"; }
+    std::string operator()(const Copy &) const { return "copy"; }
+  };
+  return std::visit(Text{plan, B, T}, step.what);
+}
+
+//===----------------------------------------------------------------------===//
+// What plans share
+//===----------------------------------------------------------------------===//
+
+Engine::Engine(KernelCache cache) : kernels(std::move(cache)), builtins(kernels) {}
+
+std::byte *Engine::reserve(int64_t bytes, const std::string &what) {
+  if (bytes > arena.bytes()) {
+    stream.synchronize();
+    arena = {}; // first, so that both are never there at once
+    arena = DeviceMemory(bytes, what);
+  }
+  return static_cast<std::byte *>(arena.data());
+}
+
+//===----------------------------------------------------------------------===//
+// One run at one (B, T)
+//===----------------------------------------------------------------------===//
+
+/// Buffers as addresses; puts steps on the stream.
+struct CudaExecutor::Run {
+  CudaExecutor &executor;
+  int64_t B, T;
+  std::vector<void *> address; // per buffer
+  void *workspace;
+
+  const Plan &plan() const { return executor.thePlan; }
+  const Stream &stream() const { return executor.engine.stream; }
+
+  void operator()(const Step &step) const {
+    if (auto *launch = std::get_if<Launch>(&step.what))
+      this->launch(*launch);
+    else if (auto *product = std::get_if<Product>(&step.what))
+      multiply(*product);
+    else if (auto *copy = std::get_if<Copy>(&step.what))
+      this->copy(*copy);
+    else
+      executor.engine.builtins.run(step, {plan(), B, T, address, workspace}, stream());
+  }
+
+  void launch(const Launch &launch) const {
+    const KernelText &text = executor.texts[launch.kernel];
+    long long sizes[] = {launch.items.at(B, T), B, T};
+    std::vector<void *> buffers;
+    for (int b : launch.buffers)
+      buffers.push_back(address[b]);
+    std::vector<void *> arguments;
+    for (void *&buffer : buffers)
+      arguments.push_back(&buffer);
+    for (long long &size : sizes)
+      arguments.push_back(&size);
+    const int64_t blocks = text.blocks(sizes[0]);
+    executor.functions[launch.kernel]->launchRaw(
+        stream(), {.blocks = blocks, .threads = text.threads, .sharedBytes = text.sharedBytes}, arguments.data());
+    for (const Launch::Sum &sum : launch.sums)
+      add(sum, launch.buffers[sum.argument], blocks);
+  }
+
+  void add(const Launch::Sum &sum, int parts, int64_t count) const {
+    const Buffer &buffer = plan().buffers[parts];
+    if (const int64_t room = buffer.elements.at(B, T); count * sum.elements > room)
+      throw RuntimeError(RuntimeError::Kind::Internal, std::to_string(count) + " parts of " +
+                                                           std::to_string(sum.elements) +
+                                                           " elements do not fit into a buffer of " +
+                                                           std::to_string(room));
+    executor.engine.builtins.sum(stream(), address[parts], address[sum.total],
+                                  floatTypeOf(plan().buffers[sum.total]), count, sum.elements);
+  }
+
+  void multiply(const Product &p) const {
+    executor.engine.blas.multiply(stream(), productOf(plan(), p, B, T), address[p.a], address[p.b], address[p.c]);
+  }
+
+  void copy(const Copy &c) const {
+    const Buffer &from = plan().buffers[c.from];
+    stream().onDevice(address[c.to], address[c.from], from.elements.at(B, T) * from.elementBytes);
+  }
+};
+
+/// A run that may come again.
+struct CudaExecutor::Replay {
+  int64_t B, T;
+  std::vector<void *> bindings;
+  std::byte *arena;
+  std::optional<Graph> graph; ///< from the second run on
+
+  bool isFor(int64_t otherB, int64_t otherT, std::span<void *const> others, const std::byte *otherArena) const {
+    return B == otherB && T == otherT && arena == otherArena && std::ranges::equal(bindings, others);
+  }
+};
+
+CudaExecutor::CudaExecutor(Engine &engine, Plan plan, std::vector<KernelText> given)
+    : engine(engine), thePlan(std::move(plan)), poison(std::getenv("TIDEGATE_POISON") != nullptr),
+      isSynchronous(std::getenv("TIDEGATE_SYNC") != nullptr) {
+  for (const Buffer &buffer : thePlan.buffers)
+    if (buffer.elementBytes != 2 && buffer.elementBytes != 4)
+      throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                         "expected f32 or bf16 on the GPU, but a buffer of the plan has elements of " +
+                             std::to_string(buffer.elementBytes) + " bytes; f64 is computed with --device cpu");
+  std::vector<const ProgramText *> programs;
+  for (const Kernel &kernel : thePlan.kernels) {
+    auto it = std::ranges::find(given, kernel.name, &KernelText::name);
+    if (it == given.end())
+      throw RuntimeError(RuntimeError::Kind::Internal, "the plan's kernel '" + kernel.name + "' has no text");
+    texts.push_back(*it);
+  }
+  for (const KernelText &text : texts)
+    programs.push_back(&text.program);
+  engine.kernels.compile(programs);
+  engine.builtins.compile(thePlan);
+  for (const KernelText &text : texts)
+    functions.push_back(&engine.kernels.function(text.program, text.name));
+}
+
+CudaExecutor::~CudaExecutor() = default;
+
+const CudaExecutor::Place &CudaExecutor::place(int64_t B, int64_t T) {
+  auto [it, isNew] = places.try_emplace({B, T});
+  if (isNew) {
+    Place &own = it->second;
+    own.layout = layoutOf(thePlan, B, T);
+    own.workspace = alignUp(own.layout.bytes);
+    own.bytes = own.workspace + builtinWorkspace(thePlan, B, T);
+  }
+  return it->second;
+}
+
+int64_t CudaExecutor::arenaBytes(int64_t B, int64_t T) { return place(B, T).bytes; }
+
+std::byte *CudaExecutor::reserve(int64_t B, int64_t T) {
+  return engine.reserve(place(B, T).bytes, "a plan of " + sizesText(B, T));
+}
+
+void CudaExecutor::prepare(int64_t B, int64_t T) { reserve(B, T); }
+
+CudaExecutor::Run CudaExecutor::start(int64_t B, int64_t T, std::span<void *const> bindings) {
+  const Place &own = place(B, T);
+  std::byte *arena = reserve(B, T);
+  if (poison) // every byte 0xff: NaN in both float types
+    engine.stream.fill(arena, 0xff, own.bytes);
+  Run run{*this, B, T, {}, arena + own.workspace};
+  for (size_t i = 0; i < thePlan.buffers.size(); ++i) {
+    const Buffer &buffer = thePlan.buffers[i];
+    run.address.push_back(buffer.isBound() ? bindings[buffer.binding]
+                                           : arena + std::max<int64_t>(own.layout.offsets[i], 0));
+  }
+  return run;
+}
+
+void CudaExecutor::step(const Run &run, size_t number) {
+  const Step &step = thePlan.steps[number];
+  try {
+    run(step);
+    if (isSynchronous)
+      engine.stream.synchronize();
+  } catch (const RuntimeError &error) {
+    throw RuntimeError(error.kind(), "step " + std::to_string(number) + " at " + sizesText(run.B, run.T) + ", " +
+                                         stepText(thePlan, step, run.B, run.T) +
+                                         (step.where.empty() ? "" : ", of " + step.where) + ": " + error.what());
+  }
+}
+
+void CudaExecutor::enqueue(int64_t B, int64_t T, std::span<void *const> bindings) {
+  const Run run = start(B, T, bindings);
+  for (size_t i = 0; i < thePlan.steps.size(); ++i)
+    step(run, i);
+}
+
+void CudaExecutor::profile(int64_t B, int64_t T, std::span<void *const> bindings) {
+  const Run run = start(B, T, bindings);
+  std::vector<Event> events(thePlan.steps.size() + 1);
+  events[0].record(engine.stream);
+  for (size_t i = 0; i < thePlan.steps.size(); ++i) {
+    step(run, i);
+    events[i + 1].record(engine.stream);
+  }
+  engine.stream.synchronize();
+  for (size_t i = 0; i < thePlan.steps.size(); ++i)
+    onStep(i, Event::seconds(events[i], events[i + 1]));
+}
+
+void CudaExecutor::run(int64_t B, int64_t T, std::span<void *const> bindings) {
+  if (int64_t(bindings.size()) != thePlan.bindings)
+    throw RuntimeError(RuntimeError::Kind::Internal, "expected " + std::to_string(thePlan.bindings) +
+                                                         " arrays for a plan, but got " +
+                                                         std::to_string(bindings.size()));
+  if (onStep)
+    return profile(B, T, bindings);
+  if (!usesGraphs || isSynchronous)
+    return enqueue(B, T, bindings);
+  std::byte *arena = reserve(B, T);
+  auto it = std::ranges::find_if(replays, [&](const Replay &r) { return r.isFor(B, T, bindings, arena); });
+  if (it == replays.end()) {
+    // The first time as it is: this loads what is loaded on first use.
+    enqueue(B, T, bindings);
+    if (replays.size() == kReplays)
+      replays.erase(replays.begin());
+    replays.push_back({B, T, {bindings.begin(), bindings.end()}, arena, {}});
+    return;
+  }
+  if (!it->graph)
+    it->graph.emplace(engine.stream, [&] { enqueue(B, T, bindings); });
+  it->graph->launch(engine.stream);
+}

@@ -1,0 +1,27 @@
+// What the executor on the GPU says of a plan's steps; running them needs a GPU (tests/gpu).
+#include "runtime/cuda/Executor.h"
+
+#include <gtest/gtest.h>
+
+using namespace tidegate::runtime;
+using namespace tidegate::runtime::cuda;
+
+namespace {
+
+TEST(CudaExecutor, StepsInMessages) {
+  Plan plan;
+  plan.kernels.push_back({.name = "gla_forward"});
+  for (int64_t bytes : {2, 2, 4})
+    plan.buffers.push_back({.elementBytes = bytes});
+  Launch launch;
+  launch.items = {.constant = 8, .batch = 1, .tokens = 0, .chunks = {64}};
+  EXPECT_EQ("kernel 'gla_forward' over 96 items", stepText(plan, {launch, ""}, 4, 129));
+  Product product{false, true, {.batch = 1, .tokens = 1}, {.constant = 16}, {.constant = 32}, {}, 0, 1, 2};
+  EXPECT_EQ("product f32 [516, 16] = bf16 [516, 32] x transposed bf16 [16, 32]", stepText(plan, {product, ""}, 4, 129));
+  ShortConv conv;
+  conv.kind = ShortConv::Kind::WeightGrad;
+  EXPECT_EQ("weight gradient of a short convolution", stepText(plan, {conv, ""}, 4, 129));
+  EXPECT_EQ("copy", stepText(plan, {Copy{}, ""}, 4, 129));
+}
+
+} // namespace
