@@ -265,15 +265,23 @@ BuiltinLaunch cuda::fillOf(DeviceArray to, int64_t count, float value) {
                   {.blocks = ceilDiv(count, kStreamRounds * kBuiltinThreads)}, FillArguments{to.address, count, value});
 }
 
-void Builtins::compile(const Plan &plan) {
-  std::vector<ProgramText> texts;
-  for (const Step &step : plan.steps)
+std::vector<ProgramText> cuda::builtinPrograms(const Plan &plan) {
+  std::map<std::string, BuiltinKernel> kernels; // by header and call
+  auto add = [&](const BuiltinLaunch &launch) {
+    kernels.try_emplace(launch.kernel.header + " " + launch.kernel.call, launch.kernel);
+  };
+  for (const Step &step : plan.steps) {
     for (const BuiltinLaunch &launch : builtinLaunches(step, {plan, 1, 1, {}}))
-      texts.push_back(launch.kernel.program());
-  std::vector<const ProgramText *> programs;
-  for (const ProgramText &text : texts)
-    programs.push_back(&text);
-  kernels.compile(programs);
+      add(launch);
+    if (auto *launch = std::get_if<Launch>(&step.what))
+      for (const Launch::Sum &sum : launch->sums)
+        add(sumOfParts(nullptr, {nullptr, plan.buffers[sum.total].elementBytes == 2 ? Dtype::BF16 : Dtype::F32}, 1,
+                       sum.elements));
+  }
+  std::vector<ProgramText> programs;
+  for (const auto &[name, kernel] : kernels)
+    programs.push_back(kernel.program());
+  return programs;
 }
 
 void Builtins::run(const Step &step, const Frame &frame, const Stream &stream) {

@@ -63,13 +63,13 @@ BuiltinLaunch castOf(DeviceArray from, DeviceArray to, int64_t count);
 /// to[i] = value.
 BuiltinLaunch fillOf(DeviceArray to, int64_t count, float value);
 
-/// Launches on a GPU.
+/// The programs that running a plan needs beside its own kernels, each once.
+std::vector<ProgramText> builtinPrograms(const Plan &plan);
+
+/// Launches on a GPU. A kernel that is not compiled yet is compiled at its first launch.
 class Builtins {
 public:
   explicit Builtins(Kernels &kernels) : kernels(kernels) {}
-
-  /// Compiles what the steps of a plan need, side by side; else the first launch of each kernel does.
-  void compile(const Plan &plan);
 
   void run(const Step &step, const Frame &frame, const Stream &stream);
   void run(const BuiltinLaunch &launch, const Stream &stream);

@@ -159,8 +159,10 @@ CudaExecutor::CudaExecutor(Engine &engine, Plan plan, std::vector<KernelText> gi
   }
   for (const KernelText &text : texts)
     programs.push_back(&text.program);
+  const std::vector<ProgramText> builtins = builtinPrograms(thePlan);
+  for (const ProgramText &program : builtins)
+    programs.push_back(&program);
   engine.kernels.compile(programs);
-  engine.builtins.compile(thePlan);
   for (const KernelText &text : texts)
     functions.push_back(&engine.kernels.function(text.program, text.name));
 }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+using namespace tidegate;
 using namespace tidegate::runtime;
 using namespace tidegate::runtime::cuda;
 
@@ -22,6 +23,20 @@ TEST(CudaExecutor, StepsInMessages) {
   conv.kind = ShortConv::Kind::WeightGrad;
   EXPECT_EQ("weight gradient of a short convolution", stepText(plan, {conv, ""}, 4, 129));
   EXPECT_EQ("copy", stepText(plan, {Copy{}, ""}, 4, 129));
+}
+
+TEST(CudaExecutor, ProgramsBesideThePlansKernels) {
+  Plan plan;
+  for (int64_t bytes : {4, 4, 2, 4})
+    plan.buffers.push_back({.elementBytes = bytes});
+  plan.kernels.push_back({.name = "norm"});
+  Launch launch;
+  launch.sums = {{0, 1, 8}, {0, 3, 16}, {0, 2, 8}}; // two totals in f32, one in bf16
+  plan.steps = {{launch, ""}, {launch, ""}, {runtime::Positions{}, ""}, {Copy{}, ""}};
+  std::vector<std::string> names;
+  for (const ProgramText &program : builtinPrograms(plan))
+    names.push_back(program.name);
+  EXPECT_EQ((std::vector<std::string>{"positions", "sum_parts", "sum_parts"}), names);
 }
 
 } // namespace
