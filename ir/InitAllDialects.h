@@ -3,10 +3,11 @@
 
 #include "ir/Nn/NnDialect.h"
 #include "ir/Rec/RecDialect.h"
+#include "ir/Tile/TileDialect.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
 namespace tidegate {
 inline void registerAllDialects(mlir::DialectRegistry &registry) {
-  registry.insert<mlir::func::FuncDialect, nn::NnDialect, rec::RecDialect>();
+  registry.insert<mlir::func::FuncDialect, nn::NnDialect, rec::RecDialect, tile::TileDialect>();
 }
 } // namespace tidegate

@@ -4,11 +4,13 @@
 #include "passes/Autodiff/Passes.h"
 #include "passes/Nn/Passes.h"
 #include "passes/Rec/Passes.h"
+#include "passes/Tile/Passes.h"
 
 namespace tidegate {
 inline void registerAllPasses() {
   autodiff::registerAutodiffPasses();
   nn::registerNnPasses();
   rec::registerRecPasses();
+  tile::registerTilePasses();
 }
 } // namespace tidegate

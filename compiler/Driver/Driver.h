@@ -18,7 +18,10 @@
 
 namespace tidegate {
 
-enum class Precision { F32, F64 };
+/// BF16: memory and products in bfloat16 where training allows it, weights, sums, norms and gates in float; on the GPU only.
+enum class Precision { F32, F64, BF16 };
+/// Where programs run.
+enum class Target { Cpu, Cuda };
 /// How recurrences run: token by token as written, or the derived chunk form.
 enum class ScanForm { Token, Chunk };
 
@@ -41,6 +44,7 @@ struct ProgramSource {
 enum class LowRank { Stored, Fused };
 
 struct CompileOptions {
+  Target target = Target::Cpu;
   Precision precision = Precision::F32;
   ScanForm form = ScanForm::Chunk;
   int64_t chunk = 0; ///< Rows of a chunk; 0: the compiler's choice.

@@ -9,6 +9,7 @@
 #include "passes/Nn/AdamW.h"
 #include "passes/Nn/Passes.h"
 #include "passes/Rec/Passes.h"
+#include "passes/Tile/Passes.h"
 
 #include <thread>
 
@@ -148,11 +149,22 @@ void Compilation::exposeStates(ModuleOp module) {
   check(pm.run(module));
 }
 
+void Compilation::toTiles(ModuleOp module) {
+  PassManager pm(&context);
+  tile::RecToTileOptions tiles;
+  tiles.bf16 = options.precision == Precision::BF16;
+  pm.addPass(tile::createRecToTile(tiles));
+  pm.addPass(tile::createTilePlace());
+  check(pm.run(module));
+}
+
 void Compilation::fuse(ModuleOp module) {
   PassManager pm(&context);
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
   pm.addPass(createSymbolDCEPass());
   pm.addNestedPass<func::FuncOp>(nn::createFuseRows());
+  if (options.precision == Precision::BF16)
+    pm.addPass(nn::createStorage());
   check(pm.run(module));
 }

@@ -65,6 +65,9 @@ struct Compilation {
   /// Everything into maps.
   void fuse(mlir::ModuleOp module);
 
+  /// Chunk scans in tile form, placed in shared memory.
+  void toTiles(mlir::ModuleOp module);
+
   unsigned threads() const;
 
   CompileOptions options;

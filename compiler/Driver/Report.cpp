@@ -1,5 +1,6 @@
 //===- Report.cpp - Stages and plans in words -------------------*- C++ -*-===//
 #include "compiler/CodeGen/CPU/Jit.h"
+#include "compiler/CodeGen/CUDA/Kernels.h"
 #include "compiler/Driver/CpuModel.h"
 #include "compiler/Plan/PlanBuilder.h"
 #include "runtime/core/Error.h"
@@ -149,6 +150,8 @@ std::vector<std::pair<std::string, std::string>> tidegate::stages() {
           {"chunk", "recurrences in the form that runs"},
           {"grad", "loss, gradients and optimiser beside the model"},
           {"fused", "row-wise ops fused into maps"},
+          {"tile", "chunk scans as statements of a block of threads, for the GPU"},
+          {"cuda", "the training step's kernels in CUDA C++"},
           {"plan", "the training step: buffers, launches, products"},
           {"llvm", "the training step's kernels after optimisation"}};
 }
@@ -158,6 +161,21 @@ std::string tidegate::emitStage(const ProgramSource &source, const std::string &
   LoadedProgram program(source);
   if (stage == "fused")
     return textOf(*buildPart(compilation, program, ModelPart::Train));
+  if (stage == "tile") {
+    auto module = buildPart(compilation, program, ModelPart::Train);
+    compilation.toTiles(*module);
+    return textOf(*module);
+  }
+  if (stage == "cuda") {
+    auto module = buildPart(compilation, program, ModelPart::Train);
+    cuda::KernelSet kernels(options.precision == Precision::BF16);
+    if (failed(buildPlan(module->lookupSymbol<mlir::func::FuncOp>("loss_and_grads"), kernels)))
+      compilation.fail();
+    std::string text;
+    for (const cuda::KernelSource &kernel : kernels.kernels())
+      text += kernel.text + "\n";
+    return text;
+  }
   if (stage == "plan" || stage == "llvm") {
     PlannedStep planned = planTraining(compilation, program);
     if (stage == "plan")

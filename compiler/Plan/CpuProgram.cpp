@@ -5,6 +5,30 @@
 using namespace mlir;
 using namespace tidegate;
 
+namespace {
+class CpuSink : public KernelSink {
+public:
+  explicit CpuSink(cpu::KernelModule &kernels) : kernels(kernels) {}
+
+  FailureOr<runtime::Kernel> add(Operation *op) override {
+    auto kernel = kernels.add(op);
+    if (failed(kernel))
+      return failure();
+    return runtime::Kernel{kernel->name, nullptr, kernel->scratchBytes};
+  }
+  int64_t sumParts() const override { return runtime::Plan::kParts; }
+  bool splitsSteps() const override { return false; }
+
+private:
+  cpu::KernelModule &kernels;
+};
+} // namespace
+
+FailureOr<runtime::Plan> tidegate::buildPlan(func::FuncOp entry, cpu::KernelModule &kernels) {
+  CpuSink sink(kernels);
+  return buildPlan(entry, sink);
+}
+
 FailureOr<std::unique_ptr<CpuProgram>> CpuProgram::compile(ModuleOp module, ArrayRef<StringRef> entries,
                                                            unsigned threads) {
   cpu::KernelModule kernels(module.getContext());

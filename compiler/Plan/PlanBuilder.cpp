@@ -2,6 +2,7 @@
 #include "compiler/Plan/PlanBuilder.h"
 
 #include "ir/Nn/NnOps.h"
+#include "ir/Nn/Storage.h"
 #include "ir/Rec/RecOps.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -66,7 +67,7 @@ double flopsOf(Block &block) {
 
 class PlanBuilder {
 public:
-  explicit PlanBuilder(cpu::KernelModule &kernels) : kernels(kernels) {}
+  explicit PlanBuilder(KernelSink &kernels) : kernels(kernels) {}
 
   FailureOr<runtime::Plan> build(func::FuncOp entry) {
     DenseMap<Value, Place> places;
@@ -117,6 +118,8 @@ private:
       }
     }
     place.buffer = addBuffer(place.elements(), tensorOf(value));
+    if (auto result = dyn_cast<OpResult>(value))
+      plan.buffers[place.buffer].elementBytes = bytesOf(nn::resultStorage(result));
     return place;
   }
 
@@ -185,7 +188,7 @@ private:
     for (auto [i, known] : llvm::enumerate(plan.kernels))
       if (known.name == kernel->name)
         return int(i);
-    plan.kernels.push_back({kernel->name, nullptr, kernel->scratchBytes});
+    plan.kernels.push_back(*kernel);
     return int(plan.kernels.size() - 1);
   }
 
@@ -213,7 +216,8 @@ private:
         continue;
       }
       int64_t elements = tensorOf(v).getNumElements();
-      int parts = addBuffer(fixed(elements * runtime::Plan::kParts), tensorOf(v));
+      int parts = addBuffer(fixed(elements * kernels.sumParts()), tensorOf(v));
+      plan.buffers[parts].elementBytes = std::max<int64_t>(4, plan.buffers[parts].elementBytes);
       launch.sums.push_back({int(launch.buffers.size()), place.buffer, elements});
       launch.buffers.push_back(parts);
     }
@@ -239,6 +243,8 @@ private:
       steps = Extent{1, 0, 0, {int64_t(op.getChunk())}};
     }
     launch.items = batch * fixed(op.getHeads() / op.getHeadsInTurn());
+    if (op.getNumStates() == 0 && kernels.splitsSteps())
+      launch.items = launch.items * steps;
     launch.flopsPerToken = flopsOf(op.getBody().front()) * double(op.getHeads()) / double(op.getChunk());
     for (auto [i, v] : llvm::enumerate(op.getResults())) {
       bool isOutput = i < op.getNumOutputs(), isFinal = !isOutput && i < op.getNumOutputs() + op.getNumStates();
@@ -511,11 +517,11 @@ private:
     }
   }
 
-  cpu::KernelModule &kernels;
+  KernelSink &kernels;
   runtime::Plan plan;
 };
 } // namespace
 
-FailureOr<runtime::Plan> tidegate::buildPlan(func::FuncOp entry, cpu::KernelModule &kernels) {
+FailureOr<runtime::Plan> tidegate::buildPlan(func::FuncOp entry, KernelSink &kernels) {
   return PlanBuilder(kernels).build(entry);
 }

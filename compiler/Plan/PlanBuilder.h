@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/CodeGen/CPU/Kernels.h"
+#include "compiler/Plan/KernelSink.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "runtime/core/Plan.h"
 
@@ -15,6 +16,9 @@ namespace tidegate {
 /// Shapes: of an argument's `?` dimensions the first is B and the second T.
 /// Errors: a diagnostic at an op that fusion should have put into a map, or at a
 /// product that is not one matrix product.
+llvm::FailureOr<runtime::Plan> buildPlan(mlir::func::FuncOp entry, KernelSink &kernels);
+
+/// The same with kernels for the CPU.
 llvm::FailureOr<runtime::Plan> buildPlan(mlir::func::FuncOp entry, cpu::KernelModule &kernels);
 
 } // namespace tidegate

@@ -25,4 +25,20 @@ def FuseRows : Pass<"nn-fuse", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::tidegate::nn::NnDialect"];
 }
 
+def Storage : Pass<"nn-storage", "::mlir::ModuleOp"> {
+  let summary = "Which values are kept in bfloat16";
+  let description = [{
+    After nn-fuse, for training in bfloat16: every op gets `nn.storage`, the element
+    types in memory of its operands and results. In bfloat16 are wide rows of tokens
+    (activations, their gradients, entry states); in float everything else: weights
+    and their gradients, carried states, rows of at most 32 numbers (rates, gates,
+    norms, losses), log decays of any width, and what the entry functions take and
+    return. Operands of products that are kept in float, weights above all, are
+    cast by a map. Arithmetic inside maps and scans stays in float.
+
+    Example: tests/passes/Nn/nn-storage.mlir.
+  }];
+  let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
+}
+
 #endif

@@ -46,10 +46,14 @@ struct Run {
       buffers.push_back(address[b]);
     int64_t items = launch.items.at(B, T);
     int64_t parts = launch.isScan ? items : std::min(items, Plan::kParts);
+    if (kernel.whole) {
+      parts = kernel.whole(buffers.data(), items, B, T);
+    } else {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (parts > 1)
-    for (int64_t part = 0; part < parts; ++part) {
-      void *own = scratch + omp_get_thread_num() * scratchStride;
-      kernel.function(buffers.data(), items * part / parts, items * (part + 1) / parts, part, B, T, own);
+      for (int64_t part = 0; part < parts; ++part) {
+        void *own = scratch + omp_get_thread_num() * scratchStride;
+        kernel.function(buffers.data(), items * part / parts, items * (part + 1) / parts, part, B, T, own);
+      }
     }
     for (const Launch::Sum &sum : launch.sums)
       plan.elementBytes == 8 ? add<double>(launch, sum, parts) : add<float>(launch, sum, parts);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -30,6 +31,9 @@ struct Kernel {
   std::string name;
   Function function = nullptr;
   int64_t scratchBytes = 0;
+  /// In place of `function`: runs all items by itself and returns the number of parts of its sums.
+  using Whole = std::function<int64_t(void *const *buffers, int64_t items, int64_t batch, int64_t tokens)>;
+  Whole whole = {};
 };
 
 /// A contiguous array. Bound buffers are the caller's (`binding` counts its

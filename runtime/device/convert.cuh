@@ -10,6 +10,15 @@ namespace tidegate::device {
 TIDEGATE_DEVICE float toFloat(bf16 x) { return bitsToFloat(static_cast<unsigned>(x.bits) << 16); }
 TIDEGATE_DEVICE float toFloat(float x) { return x; }
 
+/// x / y; programs in bfloat16 (TIDEGATE_FAST_DIVIDE) take the division of two units in the last place.
+TIDEGATE_DEVICE float divide(float x, float y) {
+#if defined(TIDEGATE_FAST_DIVIDE) && !defined(TIDEGATE_SOFTWARE_WARP)
+  return __fdividef(x, y);
+#else
+  return x / y;
+#endif
+}
+
 template <typename T>
 struct Converter;
 template <>

@@ -13,19 +13,9 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
-#include "runtime/device/convert.cuh"
-
-#ifndef TIDEGATE_WARPS
-#define TIDEGATE_WARPS 4
-#endif
+#include "runtime/device/kernel.cuh"
 
 namespace tidegate::device {
-
-constexpr int kWarps = TIDEGATE_WARPS; ///< warps of a block
-constexpr int kThreads = 32 * kWarps;
-
-TIDEGATE_DEVICE int laneIndex() { return threadIndex() % 32; }
-TIDEGATE_DEVICE int warpIndex() { return threadIndex() / 32; }
 
 constexpr int ceilDiv(int a, int b) { return (a + b - 1) / b; }
 constexpr int smaller(int a, int b) { return a < b ? a : b; }

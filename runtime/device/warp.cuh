@@ -83,6 +83,7 @@ TIDEGATE_DEVICE unsigned packBf16(float first, float second) {
 }
 
 TIDEGATE_DEVICE float bitsToFloat(unsigned bits) { return __uint_as_float(bits); }
+TIDEGATE_DEVICE unsigned floatToBits(float x) { return __float_as_uint(x); }
 
 /// 2^x, relative error below 2^-22; 0 for x below -126. Scope: thread.
 TIDEGATE_DEVICE float exp2Fast(float x) {

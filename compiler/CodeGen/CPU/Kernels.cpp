@@ -310,8 +310,7 @@ KernelModule::KernelModule(MLIRContext *context) : kernelModule(ModuleOp::create
                        LLVM::LLVMDialect>();
 }
 
-/// The op's text without locations or operand names: what makes two kernels equal.
-static std::string keyOf(Operation *op) {
+std::string cpu::kernelKey(Operation *op) {
   std::string text;
   llvm::raw_string_ostream os(text);
   for (Type type : op->getOperandTypes())
@@ -346,7 +345,7 @@ static std::string keyOf(Operation *op) {
 }
 
 FailureOr<Kernel> KernelModule::add(Operation *op) {
-  std::string key = keyOf(op);
+  std::string key = kernelKey(op);
   if (auto it = kernels.find(key); it != kernels.end())
     return it->second;
   MLIRContext *context = op->getContext();

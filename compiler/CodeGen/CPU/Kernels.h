@@ -32,4 +32,7 @@ private:
   llvm::StringMap<Kernel> kernels; // by the op's text
 };
 
+/// The op's text without locations or operand names: what makes two kernels equal.
+std::string kernelKey(mlir::Operation *op);
+
 } // namespace tidegate::cpu

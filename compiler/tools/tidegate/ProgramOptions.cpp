@@ -13,8 +13,8 @@ void tool::addProgramOptions(CommandLine &line) {
 }
 
 void tool::addCompileOptions(CommandLine &line) {
-  line.option<std::string>("device", "NAME", "where to compute: cpu (default)");
-  line.option<std::string>("precision", "P", "f32 (default) or f64");
+  line.option<std::string>("device", "NAME", "where to compute: cpu (default) or cuda");
+  line.option<std::string>("precision", "P", "f32 (default), f64 (CPU), or bf16 (GPU)");
   line.option<std::string>("form", "F", "how recurrences run: chunk (default) or token");
   line.option<int64_t>("chunk", "C", "tokens of a chunk (default: the compiler's choice)");
   line.option<std::string>("low-rank", "HOW", "low-rank projections that a scan reads: stored (default), or fused "
@@ -41,9 +41,10 @@ ParamList tool::paramsOf(const CommandLine &line) {
 ProgramSource tool::programOf(const CommandLine &line) { return {line.operand(), paramsOf(line), {}}; }
 
 CompileOptions tool::compileOptionsOf(const CommandLine &line) {
-  line.choice<bool>("device", {{"cpu", true}});
   CompileOptions options;
-  options.precision = line.choice<Precision>("precision", {{"f32", Precision::F32}, {"f64", Precision::F64}});
+  options.target = line.choice<Target>("device", {{"cpu", Target::Cpu}, {"cuda", Target::Cuda}});
+  options.precision = line.choice<Precision>(
+      "precision", {{"f32", Precision::F32}, {"f64", Precision::F64}, {"bf16", Precision::BF16}});
   options.form = line.choice<ScanForm>("form", {{"chunk", ScanForm::Chunk}, {"token", ScanForm::Token}});
   options.documents = line.has("documents");
   options.chunk = line.integer("chunk", 0, line.has("chunk") ? 1 : 0);
@@ -58,4 +59,6 @@ bool tool::wantsJson(const CommandLine &line) {
   return line.choice<bool>("format", {{"text", false}, {"json", true}});
 }
 
-const char *tool::precisionName(Precision precision) { return precision == Precision::F64 ? "f64" : "f32"; }
+const char *tool::precisionName(Precision precision) { 
+  return precision == Precision::F64 ? "f64" : precision == Precision::BF16 ? "bf16" : "f32";
+}

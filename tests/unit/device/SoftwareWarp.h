@@ -43,6 +43,18 @@ struct Schedule {
   }
 };
 
+/// The schedule of playGrid.
+inline Schedule &playedSchedule() {
+  static Schedule schedule;
+  return schedule;
+}
+
+/// Which block of how many, and its shared memory; see kernel.cuh.
+struct Grid {
+  long long block, blocks;
+  unsigned char *shared;
+};
+
 class SoftwareBlock {
 public:
   /// Runs `program` on every thread of a block. Errors: runtime_error when threads wait for ones that do
@@ -254,6 +266,7 @@ inline void loadMatrices(unsigned (&out)[4], const void *row) { loadMatricesAs(o
 inline void loadMatricesTransposed(unsigned (&out)[4], const void *row) { loadMatricesAs(out, row, true); }
 
 inline float bitsToFloat(unsigned bits) { return std::bit_cast<float>(bits); }
+inline unsigned floatToBits(float x) { return std::bit_cast<unsigned>(x); }
 
 inline void multiplyAdd(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
   unsigned operands[6] = {a[0], a[1], a[2], a[3], b0, b1};
@@ -304,5 +317,17 @@ inline void waitCopies() {
   SoftwareBlock::self().awaitCopies(pending);
 }
 
-} // namespace tidegate::device
+/// Runs program(grid) for every block of a grid, one after the other, each in shared memory full of NaN.
+template <typename Program>
+void playGrid(long long blocks, int threads, size_t sharedBytes, const Program &program) {
+  constexpr size_t kAlignment = 1024;
+  std::vector<unsigned char> memory(sharedBytes + kAlignment);
+  auto *shared = reinterpret_cast<unsigned char *>(
+      (reinterpret_cast<uintptr_t>(memory.data()) + kAlignment - 1) / kAlignment * kAlignment);
+  for (long long block = 0; block < blocks; ++block) {
+    std::memset(shared, 0xff, sharedBytes);
+    SoftwareBlock::run(threads, playedSchedule(), [&] { program(Grid{block, blocks, shared}); });
+  }
+}
 
+} // namespace tidegate::device

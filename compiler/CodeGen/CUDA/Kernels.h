@@ -1,0 +1,33 @@
+//===- Kernels.h - CUDA kernels of a plan -----------------------*- C++ -*-===//
+#pragma once
+
+#include "compiler/CodeGen/CUDA/KernelSource.h"
+#include "compiler/Plan/KernelSink.h"
+#include "llvm/ADT/StringMap.h"
+
+#include <vector>
+
+namespace tidegate::cuda {
+
+/// Writes a CUDA kernel for each map and chunk scan. Nothing is compiled here.
+class KernelSet : public KernelSink {
+public:
+  /// `bf16`: operands of products inside kernels are bfloat16.
+  explicit KernelSet(bool bf16) : bf16(bf16) {}
+
+  llvm::FailureOr<runtime::Kernel> add(mlir::Operation *op) override;
+  int64_t sumParts() const override { return kParts; }
+  bool splitsSteps() const override { return true; }
+
+  const std::vector<KernelSource> &kernels() const { return sources; }
+
+  /// Two blocks for each of the 132 multiprocessors of a Hopper; fixed, so that sums do not depend on the device.
+  static constexpr int64_t kParts = 264;
+
+private:
+  bool bf16;
+  std::vector<KernelSource> sources;
+  llvm::StringMap<size_t> byKey;
+};
+
+} // namespace tidegate::cuda

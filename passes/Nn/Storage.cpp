@@ -1,0 +1,181 @@
+//===- Storage.cpp - What is kept in bfloat16 -------------------*- C++ -*-===//
+// Implements -nn-storage. A value that stands for another in a call, a return or a
+// reshape is the same memory, so decisions travel along these links.
+//===----------------------------------------------------------------------===//
+#include "ir/Nn/Storage.h"
+#include "ir/Nn/NnOps.h"
+#include "ir/Rec/RecOps.h"
+#include "passes/Nn/Passes.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/EquivalenceClasses.h"
+
+namespace tidegate::nn {
+#define GEN_PASS_DEF_STORAGE
+#include "passes/Nn/Passes.h.inc"
+} // namespace tidegate::nn
+
+using namespace mlir;
+using namespace tidegate;
+using namespace tidegate::nn;
+
+namespace {
+/// Rows of at most so many numbers are kept in float: rates, gates, norms, losses.
+constexpr int64_t kNarrow = 32;
+
+RankedTensorType tensorOf(Value v) { return cast<RankedTensorType>(v.getType()); }
+bool isFloat(Value v) { return isa<FloatType>(tensorOf(v).getElementType()); }
+
+/// Row dimensions: those whose size is known at run time.
+int64_t rowsOf(RankedTensorType type) {
+  return llvm::count_if(type.getShape(), [](int64_t size) { return ShapedType::isDynamic(size); });
+}
+
+/// By shape alone: weights and their gradients, states, narrow rows.
+bool isKeptExact(RankedTensorType type) {
+  if (rowsOf(type) < 2)
+    return true;
+  int64_t perRow = 1;
+  for (int64_t size : type.getShape())
+    perRow *= ShapedType::isDynamic(size) ? 1 : size;
+  return perRow <= kNarrow;
+}
+
+/// Whether a value of a scan's body is summed along time: a gate, or the gradient of one.
+bool reachesCumsum(Value v) {
+  return llvm::any_of(v.getUsers(), [](Operation *user) {
+    return isa<rec::CumsumOp>(user) ||
+           (isa<ElementwiseOpInterface, ReshapeOp>(user) && reachesCumsum(user->getResult(0)));
+  });
+}
+bool comesFromCumsum(Value v) {
+  Operation *op = v.getDefiningOp();
+  if (!op)
+    return false;
+  return isa<rec::CumsumOp>(op) || (isa<ElementwiseOpInterface, ReshapeOp, ReduceSumOp>(op) &&
+                                    llvm::any_of(op->getOperands(), comesFromCumsum));
+}
+
+class StorageAssigner {
+public:
+  explicit StorageAssigner(ModuleOp module) : module(module) {}
+
+  void run() {
+    for (auto function : module.getOps<func::FuncOp>())
+      link(function);
+    for (auto function : module.getOps<func::FuncOp>())
+      collect(function);
+    for (auto function : module.getOps<func::FuncOp>())
+      castOperands(function);
+    for (auto function : module.getOps<func::FuncOp>())
+      annotate(function);
+  }
+
+private:
+  void link(func::FuncOp function) {
+    for (Operation &op : function.getBody().front()) {
+      if (auto call = dyn_cast<func::CallOp>(op)) {
+        auto callee = module.lookupSymbol<func::FuncOp>(call.getCallee());
+        for (auto [operand, argument] : llvm::zip(call.getOperands(), callee.getArguments()))
+          same.unionSets(operand, argument);
+        for (auto [result, returned] :
+             llvm::zip(call.getResults(), callee.getBody().front().getTerminator()->getOperands()))
+          same.unionSets(result, returned);
+      } else if (auto reshape = dyn_cast<ReshapeOp>(op)) {
+        same.unionSets(reshape.getInput(), reshape.getResult());
+      }
+    }
+  }
+
+  void keep(Value v) { exact.insert(same.getOrInsertLeaderValue(v)); }
+  bool isExact(Value v) {
+    return isKeptExact(tensorOf(v)) || exact.contains(same.getOrInsertLeaderValue(v));
+  }
+
+  void collect(func::FuncOp function) {
+    Block &body = function.getBody().front();
+    if (!function.isPrivate()) { // what the caller gives and gets
+      for (Value v : body.getArguments())
+        keep(v);
+      for (Value v : body.getTerminator()->getOperands())
+        keep(v);
+    }
+    auto consider = [&](Value v) {
+      if (isFloat(v) && isKeptExact(tensorOf(v)))
+        keep(v);
+    };
+    for (Value v : body.getArguments())
+      consider(v);
+    for (Operation &op : body) {
+      for (Value v : op.getResults())
+        consider(v);
+      auto scan = dyn_cast<rec::ScanOp>(op);
+      if (!scan)
+        continue;
+      for (auto [i, v] : llvm::enumerate(scan.getInputs()))
+        if (isFloat(v) && reachesCumsum(scan.getBodyInputs()[i]))
+          keep(v);
+      auto yields = scan.getBody().front().getTerminator()->getOperands();
+      for (auto [i, v] : llvm::enumerate(scan.getOutputs()))
+        if (comesFromCumsum(yields[i]))
+          keep(v);
+    }
+  }
+
+  Type storageOf(Value v) {
+    Type element = tensorOf(v).getElementType();
+    if (!element.isF32() || casts.contains(v))
+      return casts.contains(v) ? Type(BFloat16Type::get(v.getContext())) : element;
+    return isExact(v) ? element : Type(BFloat16Type::get(v.getContext()));
+  }
+
+  /// Products take bfloat16 on both sides: what is kept in float is cast, once per function.
+  void castOperands(func::FuncOp function) {
+    DenseMap<Value, Value> done;
+    for (auto dot : llvm::make_early_inc_range(function.getBody().front().getOps<DotOp>()))
+      for (OpOperand &operand : dot->getOpOperands())
+        if (isFloat(operand.get()) && isExact(operand.get()) && !casts.contains(operand.get())) {
+          Value &with = done[operand.get()];
+          if (!with)
+            with = cast(dot, operand.get());
+          operand.set(with);
+        }
+  }
+
+  /// A map that copies rows of the last dimension.
+  Value cast(Operation *before, Value from) {
+    OpBuilder b(before);
+    auto type = tensorOf(from);
+    int64_t rows = type.getRank() - 1;
+    auto map = MapOp::create(b, before->getLoc(), type, from, b.getI64IntegerAttr(rows),
+                             b.getDenseBoolArrayAttr({true}), b.getDenseBoolArrayAttr({true}));
+    Block *body = b.createBlock(&map.getBody());
+    Value row = body->addArgument(RankedTensorType::get(type.getShape().drop_front(rows), type.getElementType()),
+                                  before->getLoc());
+    YieldOp::create(b, before->getLoc(), row);
+    casts.insert(map.getResult(0));
+    return map.getResult(0);
+  }
+
+  void annotate(func::FuncOp function) {
+    Builder b(function.getContext());
+    for (Operation &op : function.getBody().front().without_terminator()) {
+      SmallVector<Attribute> types;
+      for (Value v : op.getOperands())
+        types.push_back(TypeAttr::get(storageOf(v)));
+      for (Value v : op.getResults())
+        types.push_back(TypeAttr::get(storageOf(v)));
+      op.setAttr(kStorage, b.getArrayAttr(types));
+    }
+  }
+
+  ModuleOp module;
+  llvm::EquivalenceClasses<Value> same;
+  DenseSet<Value> exact; ///< Leaders of classes.
+  DenseSet<Value> casts;
+};
+
+struct StoragePass : nn::impl::StorageBase<StoragePass> {
+  void runOnOperation() override { StorageAssigner(getOperation()).run(); }
+};
+} // namespace

@@ -1,0 +1,17 @@
+//===- Passes.h - From chunk scans to tile programs -------------*- C++ -*-===//
+#pragma once
+
+#include "ir/Rec/RecOps.h"
+#include "ir/Tile/TileOps.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Pass/Pass.h"
+
+namespace tidegate::tile {
+#define GEN_PASS_DECL
+#define GEN_PASS_REGISTRATION
+#include "passes/Tile/Passes.h.inc"
+
+/// What the passes do, for one scan.
+llvm::LogicalResult toTileForm(rec::ScanOp scan, bool bf16);
+void placeInSharedMemory(rec::ScanOp scan);
+} // namespace tidegate::tile

@@ -1,0 +1,39 @@
+//===- Passes.td - From chunk scans to tile programs -------*- tablegen -*-===//
+#ifndef TIDEGATE_PASSES_TILE
+#define TIDEGATE_PASSES_TILE
+
+include "mlir/Pass/PassBase.td"
+
+def RecToTile : Pass<"rec-to-tile", "::mlir::ModuleOp"> {
+  let summary = "Bodies of chunk scans become statements of a block of threads";
+  let description = [{
+    Cuts the body of each `rec.scan` with chunks into `tile.compute` statements. A
+    value gets a statement of its own when a product, a sum along rows or the scan
+    itself needs it in memory, or when computing it again would cost more than
+    reading it; everything else is computed inside the statement that uses it, a
+    product inside the element-wise chain that ends it. Operands of products are
+    kept as `element`, all else as f32; a value with both uses is kept twice.
+
+    Before that, products under a decay of one number per row become plain products
+    and `tile.causal`, and triangular solves a product with the inverse.
+
+    Example: tests/passes/Tile/rec-to-tile.mlir.
+  }];
+  let options = [Option<"bf16", "bf16", "bool", "false", "Operands of products in bfloat16, not float">];
+  let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect", "::tidegate::tile::TileDialect"];
+}
+
+def TilePlace : Pass<"tile-place", "::mlir::ModuleOp"> {
+  let summary = "Offsets in shared memory, and barriers";
+  let description = [{
+    Gives every value in shared memory its bytes: values share memory when they do
+    not live at the same time. Puts a `tile.barrier` before each statement that
+    touches bytes which another has written, or overwrites bytes that another has
+    read, since the last barrier. The scan gets `tile.shared_bytes`.
+
+    Example: tests/passes/Tile/tile-place.mlir.
+  }];
+  let dependentDialects = ["::tidegate::tile::TileDialect"];
+}
+
+#endif

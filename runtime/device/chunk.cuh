@@ -1,0 +1,93 @@
+//===- chunk.cuh - What kernels of chunk scans are made of ------*- C++ -*-===//
+#pragma once
+
+#include "runtime/device/memory.cuh"
+#include "runtime/device/recurrence.cuh"
+#include "runtime/device/rows.cuh"
+
+namespace tidegate::device {
+
+/// n neighbours of a row, from a column that is a multiple of n. Scope: thread.
+template <int n, typename T, int rows, int cols>
+TIDEGATE_DEVICE void loadLanes(float (&x)[n], const SharedTile<T, rows, cols> &tile, int row, int col) {
+  constexpr int kStep = smaller(n, 16 / int(sizeof(T)));
+#pragma unroll
+  for (int i = 0; i < n; i += kStep) {
+    float part[kStep];
+    loadVector(part, tile.at(row, col + i));
+#pragma unroll
+    for (int j = 0; j < kStep; ++j)
+      x[i + j] = part[j];
+  }
+}
+
+/// The same into the tile. Scope: thread.
+template <int n, typename T, int rows, int cols>
+TIDEGATE_DEVICE void storeLanes(const SharedTile<T, rows, cols> &tile, int row, int col, const float (&x)[n]) {
+  constexpr int kStep = smaller(n, 16 / int(sizeof(T)));
+#pragma unroll
+  for (int i = 0; i < n; i += kStep) {
+    float part[kStep];
+#pragma unroll
+    for (int j = 0; j < kStep; ++j)
+      part[j] = x[i + j];
+    storeVector(tile.at(row, col + i), part);
+  }
+}
+
+/// Adds to memory, or starts it anew. Scope: thread.
+template <int n, typename T>
+TIDEGATE_DEVICE void addVector(T *to, const float (&x)[n], bool anew) {
+  float sum[n];
+#pragma unroll
+  for (int j = 0; j < n; ++j)
+    sum[j] = x[j];
+  if (!anew) {
+    float before[n];
+    loadVector(before, static_cast<const T *>(to));
+#pragma unroll
+    for (int j = 0; j < n; ++j)
+      sum[j] += before[j];
+  }
+  storeVector(to, sum);
+}
+
+/// A fragment from `valid` rows of `width` elements, `stride` apart; zeros elsewhere. Scope: thread.
+template <typename T, int rows, int cols>
+TIDEGATE_DEVICE void loadGlobal(Fragment<rows, cols> &to, const T *from, long long stride, int valid, int width) {
+  to.fill(0);
+  to.forEach([&](int row, int col, float &x) {
+    if (row < valid && col < width)
+      x = toFloat(from[row * stride + col]);
+  });
+}
+
+/// `count` vectors of `width` elements, `stride` apart in global memory, one after
+/// the other in shared memory; those from `valid` on are zeros. Scope: block.
+template <typename T>
+TIDEGATE_DEVICE void loadVectors(T *to, const T *from, long long stride, int valid, int count, int width) {
+  for (int i = threadIndex(); i < count * width; i += kThreads)
+    to[i] = i / width < valid ? from[i / width * stride + i % width] : Converter<T>::from(0.0f);
+}
+
+template <typename T, int rows, int cols>
+TIDEGATE_DEVICE void zeroTile(const SharedTile<T, rows, cols> &tile) {
+  for (int i = threadIndex(); i < rows * cols; i += kThreads)
+    tile.set(i / cols, i % cols, 0);
+}
+
+/// Running sums along the rows of a row-major matrix in shared memory, one column a
+/// thread. Ends with a barrier. Scope: block.
+TIDEGATE_DEVICE void cumsumRows(float *x, int rows, int cols, Running running) {
+  for (int col = threadIndex(); col < cols; col += kThreads) {
+    float sum = 0;
+    for (int i = 0; i < rows; ++i) {
+      float *place = x + (running.reverse ? rows - 1 - i : i) * cols + col, after = sum + *place;
+      *place = running.exclusive ? sum : after;
+      sum = after;
+    }
+  }
+  syncBlock();
+}
+
+} // namespace tidegate::device

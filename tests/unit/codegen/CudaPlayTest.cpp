@@ -1,0 +1,141 @@
+//===- CudaPlayTest.cpp - Training steps of the CUDA back end on the CPU ----===//
+// The generated kernels of whole training steps, played on the CPU, against the
+// CPU's own code: loss and every gradient. Kernels in float are held to rounding;
+// with products in bfloat16, to its share.
+//===----------------------------------------------------------------------===//
+#include "compiler/CodeGen/CUDA/Kernels.h"
+#include "compiler/Driver/CpuModel.h"
+#include "compiler/Plan/PlanBuilder.h"
+#include "runtime/core/Random.h"
+#include "tests/unit/codegen/PlayedKernels.h"
+
+#include <cmath>
+#include <gtest/gtest.h>
+
+using namespace tidegate;
+using mlir::func::FuncOp;
+
+namespace {
+struct Case {
+  std::string name, folder;
+  ParamList params;
+  int64_t B = 1, T = 70;
+};
+void PrintTo(const Case &c, std::ostream *os) { *os << c.name; }
+
+ProgramSource sourceOf(const Case &c) {
+  return {TIDEGATE_SOURCE_DIR "/examples/" + c.folder + "/" + c.folder + ".tg", c.params, {}};
+}
+
+/// Bindings of @loss_and_grads for random weights and tokens, in memory of their own.
+struct Bindings {
+  std::vector<std::vector<float>> floats;
+  std::vector<std::vector<int32_t>> ids;
+  std::vector<void *> all;
+  size_t firstResult = 0;
+
+  Bindings(FuncOp entry, int64_t B, int64_t T, int64_t vocab) {
+    auto sizeOf = [&](mlir::Type type) {
+      int64_t n = 1, dynamic = 0;
+      for (int64_t size : mlir::cast<mlir::RankedTensorType>(type).getShape())
+        n *= !mlir::ShapedType::isDynamic(size) ? size : dynamic++ == 0 ? B : T;
+      return n;
+    };
+    runtime::RandomStream random(5, "played");
+    uint64_t drawn = 0;
+    ids.reserve(8);
+    floats.reserve(2 * entry.getNumArguments() + 8);
+    auto add = [&](mlir::Type type, bool fill, double scale) {
+      int64_t n = sizeOf(type);
+      if (mlir::cast<mlir::RankedTensorType>(type).getElementType().isInteger(32)) {
+        auto &values = ids.emplace_back(n);
+        for (int32_t &id : values)
+          id = int32_t(random.below(vocab, drawn++));
+        all.push_back(values.data());
+        return;
+      }
+      auto &values = floats.emplace_back(n, NAN);
+      for (float &x : values)
+        if (fill)
+          x = float(scale * random.normalPair(drawn++)[0]);
+      all.push_back(values.data());
+    };
+    for (mlir::Type type : entry.getArgumentTypes()) {
+      auto shape = mlir::cast<mlir::RankedTensorType>(type).getShape();
+      add(type, true, shape.size() > 1 ? 1 / std::sqrt(double(shape.back())) : 0.5);
+    }
+    firstResult = floats.size();
+    for (mlir::Type type : entry.getResultTypes())
+      add(type, false, 0);
+  }
+};
+
+double distance(const std::vector<float> &have, const std::vector<float> &want, double least) {
+  double square = 0, norm = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    square += std::pow(double(have[i]) - want[i], 2);
+    norm += std::pow(double(want[i]), 2);
+  }
+  return std::sqrt(square) / std::max(std::sqrt(norm), least);
+}
+
+class CudaPlayTest : public testing::TestWithParam<Case> {
+protected:
+  /// The worst relative distance of a result, by norm; gradients count as at least a thousandth of the largest.
+  void compare(bool bf16, double bound) {
+    const Case &c = GetParam();
+    CompileOptions options;
+    Compilation compilation(options);
+    LoadedProgram program(sourceOf(c));
+    auto module = buildPart(compilation, program, ModelPart::Train);
+    auto entry = module->lookupSymbol<FuncOp>("loss_and_grads");
+    Bindings want(entry, c.B, c.T, 20), have(entry, c.B, c.T, 20);
+
+    auto cpu = CpuProgram::compile(*module, {"loss_and_grads"}, 2);
+    ASSERT_TRUE(succeeded(cpu));
+    (*cpu)->entry("loss_and_grads").run(c.B, c.T, want.all);
+
+    cuda::KernelSet kernels(bf16);
+    auto plan = buildPlan(entry, kernels);
+    ASSERT_TRUE(succeeded(plan));
+    played::playKernels(*plan, kernels.kernels());
+    runtime::Executor played(std::move(*plan));
+    double largest = 0;
+    for (size_t i = want.firstResult; i < want.floats.size(); ++i) {
+      double norm = 0;
+      for (float x : want.floats[i])
+        norm += double(x) * x;
+      largest = std::max(largest, std::sqrt(norm));
+    }
+    played.run(c.B, c.T, have.all);
+    for (size_t i = want.firstResult; i < want.floats.size(); ++i)
+      EXPECT_LT(distance(have.floats[i], want.floats[i], 1e-3 * largest), bound)
+          << "result " << i - want.firstResult << " of " << want.floats[i].size() << " numbers: " << have.floats[i][0]
+          << " for " << want.floats[i][0];
+  }
+};
+} // namespace
+
+TEST_P(CudaPlayTest, FloatKernelsAgree) { compare(/*bf16=*/false, 2e-5); }
+TEST_P(CudaPlayTest, TensorCoreKernelsAgree) { compare(/*bf16=*/true, 0.03); }
+
+static const ParamList kTiny = {{"D", "32"}, {"L", "1"}, {"H", "2"}, {"vocab", "20"}};
+static ParamList with(ParamList more) {
+  ParamList all = kTiny;
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Examples, CudaPlayTest,
+    testing::Values(Case{"gla", "gla", with({{"mlp_width", "48"}})},
+                    Case{"delta_net", "delta_net", with({{"mlp_width", "48"}})},
+                    Case{"gated_deltanet", "gated_deltanet", with({{"mlp_width", "48"}, {"head_dim", "16"}})},
+                    Case{"gdn_grouped", "gated_deltanet", with({{"mlp_width", "48"}, {"head_dim", "16"}, {"H_v", "4"}})},
+                    Case{"kda", "kda", with({{"mlp_width", "48"}, {"head_dim", "16"}})},
+                    Case{"mamba2", "mamba2", {{"D", "16"}, {"L", "1"}, {"head_dim", "16"}, {"N", "16"}, {"vocab", "20"}}},
+                    Case{"rwkv7", "rwkv7", {{"D", "32"}, {"L", "1"}, {"head_dim", "16"}, {"vocab", "20"}, {"decay_rank", "8"}, {"rate_rank", "8"}, {"value_rank", "8"}, {"gate_rank", "8"}, {"mlp_width", "48"}}},
+                    Case{"retnet", "retnet", with({{"mlp_width", "48"}})},
+                    Case{"hgrn2", "hgrn2", {{"D", "32"}, {"L", "1"}, {"expand", "16"}, {"vocab", "20"}, {"mlp_width", "48"}}},
+                    Case{"delta_product", "delta_product", with({{"mlp_width", "48"}, {"head_dim", "16"}})}),
+    [](const auto &info) { return info.param.name; });

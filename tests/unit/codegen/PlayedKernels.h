@@ -1,0 +1,22 @@
+//===- PlayedKernels.h - CUDA kernels run on the CPU ------------*- C++ -*-===//
+// Compiles the text of generated kernels with the host's compiler against the
+// software warp and puts them into a plan, so that the CPU's executor runs the
+// very program that a GPU would, with its tiles, masks and barriers.
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "compiler/CodeGen/CUDA/KernelSource.h"
+#include "runtime/core/Plan.h"
+
+#include <vector>
+
+namespace tidegate::played {
+
+/// Fills in the kernels of a plan. Throws runtime_error with the compiler's messages.
+void playKernels(runtime::Plan &plan, const std::vector<cuda::KernelSource> &kernels);
+
+/// Which of the schedules of the software warp the next runs use.
+void setSchedule(int number);
+int numSchedules();
+
+} // namespace tidegate::played
