@@ -36,16 +36,15 @@ std::string attributeOr(mlir::DictionaryAttr attributes, llvm::StringRef first, 
   return fallback;
 }
 
-struct Sizes {
-  int64_t B = 1, T = 1;
-
-  std::vector<int64_t> of(const ValueSpec &spec) const {
-    std::vector<int64_t> shape;
-    for (int64_t size : spec.shape)
-      shape.push_back(size == ValueSpec::kBatch ? B : size == ValueSpec::kTime ? T : size);
-    return shape;
-  }
-};
+TensorView viewOf(const HostTensor &tensor) {
+  return {tensor.dtype(), tensor.shape(), const_cast<std::byte *>(tensor.bytes().data())};
+}
+EntryProgram::Views viewsOf(const EntryProgram::Tensors &tensors) {
+  EntryProgram::Views views;
+  for (const auto &[name, tensor] : tensors)
+    views.emplace(name, viewOf(tensor));
+  return views;
+}
 
 class CpuEntry : public EntryProgram {
 public:
@@ -59,9 +58,12 @@ public:
     generate.dims = sizes;
     auto module = compilation.generate(program, generate);
     FuncOp function = entryOf(*module);
-    for (unsigned i = 0; i < function.getNumArguments(); ++i)
+    for (unsigned i = 0; i < function.getNumArguments(); ++i) {
+      auto attributes = function.getArgAttrDict(i);
       in.push_back(specOf(function.getArgumentTypes()[i],
-                          attributeOr(function.getArgAttrDict(i), "nn.weight", "nn.name", "arg" + std::to_string(i))));
+                          attributeOr(attributes, "nn.weight", "nn.name", "arg" + std::to_string(i))));
+      in.back().init = attributeOr(attributes, "nn.init", "nn.init", "");
+    }
     for (unsigned i = 0; i < function.getNumResults(); ++i)
       out.push_back(specOf(function.getResultTypes()[i],
                            attributeOr(function.getResultAttrDict(i), "nn.name", "nn.name",
@@ -72,35 +74,95 @@ public:
   const std::vector<ValueSpec> &outputs() const override { return out; }
 
   Tensors run(const Tensors &given) override {
-    Sizes sizes = check(given);
-    auto bindings = bind(given);
+    const Views inputs = viewsOf(given);
+    const CallSizes sizes = sizesOf(inputs);
     Tensors results;
     for (const ValueSpec &spec : out)
-      bindings.push_back(results.emplace(spec.name, HostTensor(spec.dtype, sizes.of(spec))).first->second.view().data);
-    forward().run(sizes.B, sizes.T, bindings);
+      results.emplace(spec.name, HostTensor(spec.dtype, sizes.of(spec)));
+    runOn(inputs, viewsOf(results));
     return results;
   }
 
   Tensors vjp(const Tensors &given, const Tensors &cotangents) override {
-    Sizes sizes = check(given);
-    auto bindings = bind(given);
-    Tensors seeds, results;
+    const Views inputs = viewsOf(given);
+    const CallSizes sizes = sizesOf(inputs);
+    Tensors results;
+    Views gradients;
+    for (const ValueSpec &spec : in)
+      if (runtime::isFloating(spec.dtype))
+        gradients[spec.name] =
+            viewOf(results.emplace("grad." + spec.name, HostTensor(spec.dtype, sizes.of(spec))).first->second);
+    vjpOn(inputs, viewsOf(cotangents), gradients);
+    return results;
+  }
+
+  void runOn(const Views &inputs, const Views &outputs) override {
+    const CallSizes sizes = sizesOf(inputs);
+    auto bindings = bind(inputs);
+    for (const ValueSpec &spec : out) {
+      auto it = outputs.find(spec.name);
+      if (it == outputs.end())
+        throw RuntimeError(RuntimeError::Kind::NotFound,
+                           "output '" + spec.name + "' is missing; outputs are " + names(out));
+      expect(spec, it->second, sizes.of(spec), "output");
+      bindings.push_back(it->second.data);
+    }
+    forward().run(sizes.B, sizes.T, bindings);
+  }
+
+  void vjpOn(const Views &inputs, const Views &cotangents, const Views &gradients) override {
+    const CallSizes sizes = sizesOf(inputs);
+    auto bindings = bind(inputs);
     for (const auto &[name, tensor] : cotangents)
       if (std::none_of(out.begin(), out.end(), [&, &n = name](const ValueSpec &spec) { return spec.name == n; }))
         throw RuntimeError(RuntimeError::Kind::NotFound, "no output is called '" + name + "'; outputs are " + names(out));
-    for (const ValueSpec &spec : out) {
-      auto shape = sizes.of(spec);
-      auto it = cotangents.find(spec.name);
-      HostTensor seed = it == cotangents.end() ? HostTensor(spec.dtype, shape) : it->second;
-      expect(spec, seed, shape, "cotangent of");
-      bindings.push_back(seeds.emplace(spec.name, std::move(seed)).first->second.view().data);
-    }
+    std::vector<HostTensor> own; // Cotangents that are zero, gradients that nobody wants.
+    own.reserve(out.size() + in.size());
+    auto push = [&](const Views &given, const ValueSpec &spec, const char *what) {
+      auto it = given.find(spec.name);
+      if (it == given.end()) {
+        bindings.push_back(own.emplace_back(spec.dtype, sizes.of(spec)).view().data);
+        return;
+      }
+      expect(spec, it->second, sizes.of(spec), what);
+      bindings.push_back(it->second.data);
+    };
+    for (const ValueSpec &spec : out)
+      if (runtime::isFloating(spec.dtype))
+        push(cotangents, spec, "cotangent of");
     for (const ValueSpec &spec : in)
       if (runtime::isFloating(spec.dtype))
-        bindings.push_back(
-            results.emplace("grad." + spec.name, HostTensor(spec.dtype, sizes.of(spec))).first->second.view().data);
+        push(gradients, spec, "gradient of");
     backward().run(sizes.B, sizes.T, bindings);
-    return results;
+  }
+
+  /// B and T from the inputs; every input checked against them.
+  CallSizes sizesOf(const Views &given) override {
+    CallSizes sizes;
+    bool hasBatch = false, hasTime = false;
+    for (const ValueSpec &spec : in) {
+      auto it = given.find(spec.name);
+      if (it == given.end())
+        throw RuntimeError(RuntimeError::Kind::NotFound,
+                           "input '" + spec.name + "' is missing; inputs are " + names(in));
+      const auto &shape = it->second.shape;
+      for (size_t d = 0; d < spec.shape.size() && d < shape.size(); ++d) {
+        if (spec.shape[d] == ValueSpec::kBatch && !hasBatch)
+          sizes.B = shape[d], hasBatch = true;
+        if (spec.shape[d] == ValueSpec::kTime && !hasTime)
+          sizes.T = shape[d], hasTime = true;
+      }
+    }
+    if (sizes.B < 1 || sizes.T < 1)
+      throw RuntimeError(RuntimeError::Kind::InvalidArgument, "expected at least one row and one token, but got B = " +
+                                                                  std::to_string(sizes.B) + " and T = " +
+                                                                  std::to_string(sizes.T));
+    for (const ValueSpec &spec : in)
+      expect(spec, given.at(spec.name), sizes.of(spec), "input");
+    if (compilation.options.documents)
+      train::checkPositions({static_cast<const int32_t *>(given.at(kPositions).data), size_t(sizes.B * sizes.T)},
+                            sizes.B, sizes.T);
+    return sizes;
   }
 
 private:
@@ -120,48 +182,20 @@ private:
     return text;
   }
 
-  static void expect(const ValueSpec &spec, const HostTensor &tensor, const std::vector<int64_t> &shape,
+  static void expect(const ValueSpec &spec, const TensorView &tensor, const std::vector<int64_t> &shape,
                      const char *what) {
-    if (tensor.dtype() == spec.dtype && tensor.shape() == shape)
+    if (tensor.dtype == spec.dtype && tensor.shape == shape)
       return;
     throw RuntimeError(RuntimeError::Kind::InvalidArgument,
                        std::string("expected ") + what + " '" + spec.name + "' as " +
                            std::string(dtypeName(spec.dtype)) + " " + runtime::shapeText(shape) + ", but got " +
-                           std::string(dtypeName(tensor.dtype())) + " " + runtime::shapeText(tensor.shape()));
+                           std::string(dtypeName(tensor.dtype)) + " " + runtime::shapeText(tensor.shape));
   }
 
-  /// B and T from the inputs; every input checked against them.
-  Sizes check(const Tensors &given) const {
-    Sizes sizes;
-    bool hasBatch = false, hasTime = false;
-    for (const ValueSpec &spec : in) {
-      auto it = given.find(spec.name);
-      if (it == given.end())
-        throw RuntimeError(RuntimeError::Kind::NotFound,
-                           "input '" + spec.name + "' is missing; inputs are " + names(in));
-      const auto &shape = it->second.shape();
-      for (size_t d = 0; d < spec.shape.size() && d < shape.size(); ++d) {
-        if (spec.shape[d] == ValueSpec::kBatch && !hasBatch)
-          sizes.B = shape[d], hasBatch = true;
-        if (spec.shape[d] == ValueSpec::kTime && !hasTime)
-          sizes.T = shape[d], hasTime = true;
-      }
-    }
-    if (sizes.B < 1 || sizes.T < 1)
-      throw RuntimeError(RuntimeError::Kind::InvalidArgument, "expected at least one row and one token, but got B = " +
-                                                                  std::to_string(sizes.B) + " and T = " +
-                                                                  std::to_string(sizes.T));
-    for (const ValueSpec &spec : in)
-      expect(spec, given.at(spec.name), sizes.of(spec), "input");
-    if (compilation.options.documents)
-      train::checkPositions(given.at(kPositions).as<int32_t>(), sizes.B, sizes.T);
-    return sizes;
-  }
-
-  std::vector<void *> bind(const Tensors &given) const {
+  std::vector<void *> bind(const Views &given) const {
     std::vector<void *> bindings;
     for (const ValueSpec &spec : in)
-      bindings.push_back(const_cast<std::byte *>(given.at(spec.name).bytes().data()));
+      bindings.push_back(given.at(spec.name).data);
     return bindings;
   }
 
@@ -202,6 +236,13 @@ private:
   std::unique_ptr<CpuProgram> forwardProgram, backwardProgram;
 };
 } // namespace
+
+std::vector<int64_t> CallSizes::of(const ValueSpec &spec) const {
+  std::vector<int64_t> result;
+  for (int64_t size : spec.shape)
+    result.push_back(size == ValueSpec::kBatch ? B : size == ValueSpec::kTime ? T : size);
+  return result;
+}
 
 std::unique_ptr<EntryProgram>
 tidegate::compileEntry(const ProgramSource &source, const std::string &entry, const CompileOptions &options,

@@ -12,6 +12,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -120,12 +121,27 @@ struct ValueSpec {
   std::string name;
   std::vector<int64_t> shape; ///< Sizes, kBatch or kTime.
   runtime::Dtype dtype = runtime::Dtype::F32;
+  std::string init = {}; ///< Of a weight, as ParameterSpec::init; else empty.
+};
+
+/// Row-major memory of the caller's; `data` may be null when there are no elements.
+struct TensorView {
+  runtime::Dtype dtype = runtime::Dtype::F32;
+  std::vector<int64_t> shape;
+  void *data = nullptr;
+};
+
+/// The sizes of a call.
+struct CallSizes {
+  int64_t B = 1, T = 1;
+  std::vector<int64_t> of(const ValueSpec &spec) const;
 };
 
 /// A compiled function or layer; its weights are inputs by name.
 class EntryProgram {
 public:
   using Tensors = std::map<std::string, runtime::HostTensor>;
+  using Views = std::map<std::string, TensorView>;
 
   virtual ~EntryProgram() = default;
   virtual const std::vector<ValueSpec> &inputs() const = 0;
@@ -135,6 +151,16 @@ public:
   /// Vector-Jacobian products: cotangents by output name (a missing one is
   /// zero) in, "grad.NAME" for every floating input out.
   virtual Tensors vjp(const Tensors &inputs, const Tensors &cotangents) = 0;
+
+  /// The same on the caller's memory, without a copy: every output by its name is written.
+  virtual void runOn(const Views &inputs, const Views &outputs) { noViews(); }
+  /// `gradients` by the names of the inputs; those that are left out are not returned.
+  virtual void vjpOn(const Views &inputs, const Views &cotangents, const Views &gradients) { noViews(); }
+  /// B and T of these inputs, all of which are checked. Errors: as run.
+  virtual CallSizes sizesOf(const Views &inputs) { noViews(); }
+
+private:
+  [[noreturn]] static void noViews() { throw std::logic_error("this program does not run on the caller's memory"); }
 };
 
 /// A function, layer or model of a program.
@@ -142,6 +168,7 @@ struct EntryPoint {
   std::string name;
   std::string kind;              ///< "fn", "layer", "model"
   std::vector<std::string> open; ///< Sizes and compile-time arguments that its declaration leaves open.
+  std::vector<std::string> tensors = {}; ///< Its tensor arguments, in order.
 };
 /// The program's own, not those of the standard library.
 std::vector<EntryPoint> entryPoints(const ProgramSource &source);

@@ -97,7 +97,7 @@ std::vector<EntryPoint> tidegate::entryPoints(const ProgramSource &source) {
   std::vector<EntryPoint> points;
   for (const dsl::EntryInfo &entry : LoadedProgram(source).entries())
     if (!entry.isLibrary)
-      points.push_back({entry.name, entry.kind, entry.open});
+      points.push_back({entry.name, entry.kind, entry.open, entry.tensors});
   return points;
 }
 

@@ -3,9 +3,13 @@
 option(TIDEGATE_STATIC_LLVM "Link MLIR and LLVM statically into the tools" OFF)
 option(TIDEGATE_SANITIZE "Build with address and undefined-behaviour sanitizers" OFF)
 option(TIDEGATE_TESTS "Build the tests" ON)
+option(TIDEGATE_PYTHON "Build the Python module, from position-independent objects" OFF)
 
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+if(TIDEGATE_PYTHON) # A shared library of the same objects as the tools.
+  set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 endif()
 # The build type Dev has no flags of its own: quick to compile, fast enough to
 # run the tests.

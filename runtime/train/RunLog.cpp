@@ -73,6 +73,8 @@ void RunLog::begin(const ordered_json &facts) {
 void RunLog::line(ordered_json json) {
   json["time"] = unixTime();
   metrics->append(json.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n"); // NaN becomes null.
+  if (observer)
+    observer(json);
 }
 
 void RunLog::step(const StepRecord &r, bool curves) {

@@ -15,6 +15,7 @@
 #include "runtime/train/Evaluate.h"
 #include "runtime/train/EventFile.h"
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -40,8 +41,12 @@ struct StepRecord {
 
 class RunLog {
 public:
-  /// Nothing is written before begin(). `step`: done so far.
-  RunLog(std::string directory, int64_t step) : directory(std::move(directory)), firstStep(step) {}
+  using Observer = std::function<void(const nlohmann::ordered_json &)>;
+
+  /// Nothing is written before begin(). `step`: done so far. `observer`, when
+  /// given, sees every record that goes into the metrics file.
+  RunLog(std::string directory, int64_t step, Observer observer = {})
+      : directory(std::move(directory)), firstStep(step), observer(std::move(observer)) {}
 
   /// Drops what a run that ended unexpectedly wrote beyond its checkpoint, and
   /// starts with `facts`. Errors, here and below: RuntimeError of kind Io.
@@ -58,6 +63,7 @@ private:
 
   std::string directory;
   int64_t firstStep, evaluatedStep = -1; ///< evaluated: by what is kept
+  Observer observer;
   std::optional<runtime::AppendFile> metrics;
   std::optional<EventFile> events;
 };

@@ -8,8 +8,10 @@
 #include "runtime/core/Error.h"
 #include "runtime/core/Suggest.h"
 
+#include <csignal>
 #include <iostream>
 #include <new>
+#include <unistd.h>
 
 using namespace tidegate;
 using namespace tidegate::tool;
@@ -59,6 +61,14 @@ ExitCode dispatch(std::span<const std::string> args) {
   return findCommand(name).run(args.subspan(1));
 }
 
+/// An abort or a crash is our bug and has our exit code; scripts can tell it
+/// from bad input. Only async-signal-safe calls here.
+void reportCrash(int) {
+  constexpr std::string_view message = "tidegate: crashed (this is a bug in tidegate)\n";
+  [[maybe_unused]] ssize_t written = write(STDERR_FILENO, message.data(), message.size());
+  _exit(kOurBug);
+}
+
 ExitCode failure(ExitCode code, const std::string &message) {
   std::cerr << "tidegate: error: " << message << "\n";
   return code;
@@ -85,4 +95,11 @@ ExitCode tool::runTool(std::span<const std::string> args) {
   } catch (const std::exception &error) {
     return failure(kOurBug, std::string(error.what()) + " (this is a bug in tidegate)");
   }
+}
+
+ExitCode tool::runProcess(std::span<const std::string> args) {
+  std::signal(SIGXFSZ, SIG_IGN); // A file size limit is reported like a full disk, not by dying.
+  for (int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE})
+    std::signal(signal, reportCrash);
+  return runTool(args);
 }

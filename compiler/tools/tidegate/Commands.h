@@ -5,6 +5,10 @@
 
 #include "compiler/tools/tidegate/CommandLine.h"
 
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+
 namespace tidegate::tool {
 
 ExitCode runTrain(std::span<const std::string> args);
@@ -49,5 +53,17 @@ inline constexpr Command kCommands[] = {
 /// The whole tool: picks the command, runs it, and turns every exception into
 /// a message on stderr and an exit code.
 ExitCode runTool(std::span<const std::string> args);
+/// runTool as a whole process: also a crash becomes an exit code.
+ExitCode runProcess(std::span<const std::string> args);
+
+/// What a caller other than the command line wants of a run.
+struct TrainHooks {
+  std::function<void(const nlohmann::ordered_json &)> record; ///< Sees every line of metrics.jsonl.
+  std::function<bool()> stop;                                 ///< Asked between steps: save and return now?
+};
+/// `tidegate train`: the object of its last line, or nothing when it trained nothing. Errors are thrown.
+std::optional<nlohmann::ordered_json> trainRun(std::span<const std::string> args, const TrainHooks &hooks);
+/// `tidegate verify --format json`, without a verdict; empty for --help. Errors are thrown.
+std::string verifyJson(std::span<const std::string> args);
 
 } // namespace tidegate::tool

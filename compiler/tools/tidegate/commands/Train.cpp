@@ -292,17 +292,18 @@ Step stepOf(const ProgramSource &source, const CompileOptions &options, const tr
 /// Trains with progress, metrics and signals; the log says how it ended.
 train::TrainSummary trainLogged(train::Model &model, data::OpenedData &data, const train::TrainSettings &settings,
                                 train::RunState &state, train::CheckpointDirectory &directory, const Step &step,
-                                int64_t weights) {
+                                int64_t weights, const TrainHooks &hooks) {
   train::Progress progress(stderr, isatty(STDERR_FILENO) != 0);
   train::InterruptGuard guard;
-  train::RunLog log(directory.path(), state.step);
+  train::RunLog log(directory.path(), state.step, hooks.record);
   log.begin({{"steps", settings.schedule.steps},
              {"parameters", weights},
              {"tokens_per_step", settings.tokensPerStep()},
              {"flops_per_step", step.work.flopsPerStep},
              {"reference_flops_per_step", step.work.referenceFlopsPerStep},
              {"peak_flops", step.work.peakFlops}});
-  train::RunSurroundings run{directory, progress, log, step.work, train::InterruptGuard::requested};
+  train::RunSurroundings run{directory, progress, log, step.work,
+                             [&] { return train::InterruptGuard::requested() || (hooks.stop && hooks.stop()); }};
   try {
     train::TrainSummary summary = train::train(model, data, settings, state, run);
     log.end(summary.step, summary.interrupted ? "interrupted" : "done");
@@ -326,12 +327,18 @@ void printSamples(const CommandLine &line, train::Model &model, const train::Sam
 } // namespace
 
 ExitCode tool::runTrain(std::span<const std::string> args) {
+  if (const auto result = tool::trainRun(args, {}))
+    std::cout << result->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+  return kDone;
+}
+
+std::optional<nlohmann::ordered_json> tool::trainRun(std::span<const std::string> args, const TrainHooks &hooks) {
   CommandLine line("train", "FILE",
                    "Trains the model of a program on the bytes of a text file. The last line of stdout is a JSON\n"
                    "object with the final losses, the speed and the checkpoint.");
   declareOptions(line);
   if (!line.parse(args))
-    return kDone;
+    return std::nullopt;
   train::TrainSettings settings = settingsOf(line);
   const int64_t keep = line.integer("keep", 3, 0);
   if (keep == 1)
@@ -365,7 +372,7 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
                                         {"settings", state.settings}}
                      .dump()
               << "\n";
-    return kDone;
+    return std::nullopt;
   }
   Place place = placeOf(line, name);
   if (place.from) {
@@ -396,7 +403,7 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
 
   const Step step = stepOf(source, options, settings, parameters, model->vocab(), peakFlops);
   std::cerr << step.text << "\n";
-  const train::TrainSummary summary = trainLogged(*model, data, settings, state, directory, step, weights);
+  const train::TrainSummary summary = trainLogged(*model, data, settings, state, directory, step, weights, hooks);
   nlohmann::ordered_json result = {{"status", summary.interrupted ? "interrupted" : "done"},
                                    {"step", summary.step},
                                    {"skipped_steps", summary.skipped},
@@ -427,6 +434,5 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
   }
   if (!summary.interrupted && !line.has("task"))
     printSamples(line, *model, sampler, sampleTokens);
-  std::cout << result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
-  return kDone;
+  return result;
 }

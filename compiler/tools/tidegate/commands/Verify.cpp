@@ -149,15 +149,8 @@ VerifyReport verifyForms(const CommandLine &line, const ProgramSource &source, c
   return report;
 }
 
-} // namespace
-
-ExitCode tool::runVerify(std::span<const std::string> args) {
-  CommandLine line("verify", "FILE",
-                   "Checks a program's model. With --golden: logits, loss, every gradient and five AdamW losses\n"
-                   "against a reference's, in f64 and f32. Without: token form, chunk form, derived gradients, finite\n"
-                   "differences, decoding, packed documents and f32 against each other, on random weights. Of a program\n"
-                   "without a model every fn and layer is checked so, on random inputs. Exit code 0 only if everything\n"
-                   "holds.");
+/// Nothing when only help was asked for.
+std::optional<VerifyReport> reportOf(CommandLine &line, std::span<const std::string> args) {
   addProgramOptions(line);
   line.option<std::string>("golden", "DIR", "folder of config.json, model.safetensors, golden.safetensors");
   line.option<std::string>("entry", "NAME", "check one fn or layer");
@@ -170,15 +163,38 @@ ExitCode tool::runVerify(std::span<const std::string> args) {
   addCompileOptions(line);
   addFormatOption(line);
   if (!line.parse(args))
-    return kDone;
-  const bool json = wantsJson(line);
+    return std::nullopt;
+  wantsJson(line); // Refused before the work, not after it.
   const ProgramSource source = programOf(line);
   const CompileOptions options = compileOptionsOf(line);
-  VerifyReport report =
-      line.has("golden") ? verifyGolden(line, source, options) : verifyForms(line, source, options);
-  if (json)
-    std::cout << report.json() << "\n";
+  return line.has("golden") ? verifyGolden(line, source, options) : verifyForms(line, source, options);
+}
+
+CommandLine commandLine() {
+  return CommandLine("verify", "FILE",
+                     "Checks a program's model. With --golden: logits, loss, every gradient and five AdamW losses\n"
+                     "against a reference's, in f64 and f32. Without: token form, chunk form, derived gradients, finite\n"
+                     "differences, decoding, packed documents and f32 against each other, on random weights. Of a program\n"
+                     "without a model every fn and layer is checked so, on random inputs. Exit code 0 only if everything\n"
+                     "holds.");
+}
+
+} // namespace
+
+std::string tool::verifyJson(std::span<const std::string> args) {
+  CommandLine line = commandLine();
+  const auto report = reportOf(line, args);
+  return report ? report->json() : "";
+}
+
+ExitCode tool::runVerify(std::span<const std::string> args) {
+  CommandLine line = commandLine();
+  const auto report = reportOf(line, args);
+  if (!report)
+    return kDone;
+  if (wantsJson(line))
+    std::cout << report->json() << "\n";
   else
-    report.print(std::cout, line.has("all"));
-  return report.holds() ? kDone : kBadInput;
+    report->print(std::cout, line.has("all"));
+  return report->holds() ? kDone : kBadInput;
 }
