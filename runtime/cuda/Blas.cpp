@@ -15,11 +15,12 @@ using namespace tidegate::runtime::cuda;
 
 namespace {
 
-enum : int { kFloat = 0, kBfloat16 = 14 };  // element types
-enum : int { kComputeFloat = 68 };          // at least f32, no TF32
-enum : int { kTransA = 3, kTransB = 4 };    // of an operation
-enum : int { kBatchCount = 5, kBatchStride = 6 }; // of a layout
-enum : int { kWorkspace = 1, kReductions = 3, kAlignA = 5, kAlignB, kAlignC, kAlignD }; // of a preference
+// Element types; sums in at least f32, no TF32; attributes of an operation, a layout, a preference.
+enum : int { kFloat = 0, kBfloat16 = 14 };
+enum : int { kComputeFloat = 68 };
+enum : int { kTransA = 3, kTransB = 4 };
+enum : int { kBatchCount = 5, kBatchStride = 6 };
+enum : int { kWorkspace = 1, kReductions = 3, kAlignA = 5, kAlignB, kAlignC, kAlignD };
 /// Parts of sums may only meet in f32, in a pass of their own: in a fixed order and without a rounding between.
 constexpr uint32_t kReductionInComputeType = 2;
 
@@ -62,7 +63,8 @@ struct Library {
     try {
       findAll(file);
       if (f.version() < 120000)
-        why = "cuBLASLt is of version " + text(f.version()) + ", but 12.0.0 or newer is needed; install cuBLAS of CUDA "
+        why = "cuBLASLt is of version " + text(f.version()) +
+              ", but 12.0.0 or newer is needed; install cuBLAS of CUDA "
               "12 or 13, or name its library in TIDEGATE_CUBLASLT";
     } catch (const RuntimeError &error) {
       why = error.what();
@@ -171,8 +173,8 @@ Blas::Blas() {
   const Device &device = Device::get(); // makes the context current
   void *raw = nullptr;
   if (int status = api().create(&raw))
-    fail(status, "starting cuBLASLt " + version() + " on " + device.name + " with a driver for CUDA " +
-                     device.driverVersion);
+    fail(status,
+         "starting cuBLASLt " + version() + " on " + device.name + " with a driver for CUDA " + device.driverVersion);
   library = Handle(raw, {[](void *made) { opened().f.destroy(made); }});
   workspace = DeviceMemory(kWorkspaceBytes, "the workspace of matrix products");
 }
@@ -221,9 +223,9 @@ void Blas::multiply(const Stream &stream, const MatrixProduct &p, const void *a,
     it = products.emplace(key, prepare(key)).first;
   const Prepared &own = it->second;
   const float one = 1, zero = 0;
-  int status = api().multiply(library.get(), own.operation.get(), &one, b, own.b.get(), a, own.a.get(), &zero, c,
-                              own.c.get(), c, own.c.get(), own.algorithm.data, workspace.data(),
-                              size_t(workspace.bytes()), stream.handle());
+  int status =
+      api().multiply(library.get(), own.operation.get(), &one, b, own.b.get(), a, own.a.get(), &zero, c, own.c.get(), c,
+                     own.c.get(), own.algorithm.data, workspace.data(), size_t(workspace.bytes()), stream.handle());
   if (status)
     fail(status, "computing " + p.text());
 }

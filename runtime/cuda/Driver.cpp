@@ -354,9 +354,9 @@ void Function::launchRaw(const Stream &stream, const LaunchShape &shape, void **
                            std::to_string(shape.blocksY) + " x " + std::to_string(shape.blocksZ) +
                            " blocks, but a launch has up to 2147483647 x 65535 x 65535");
   allowShared(shape.sharedBytes);
-  int status = api().launch(raw, unsigned(shape.blocks), unsigned(shape.blocksY), unsigned(shape.blocksZ),
-                            unsigned(shape.threads), 1, 1, unsigned(shape.sharedBytes), stream.handle(), arguments,
-                            nullptr);
+  int status =
+      api().launch(raw, unsigned(shape.blocks), unsigned(shape.blocksY), unsigned(shape.blocksZ),
+                   unsigned(shape.threads), 1, 1, unsigned(shape.sharedBytes), stream.handle(), arguments, nullptr);
   if (status != kSuccess)
     fail(status, "launching kernel '" + kernel + "' (" + std::to_string(shape.blocks) + " x " +
                      std::to_string(shape.blocksY) + " x " + std::to_string(shape.blocksZ) + " blocks of " +
@@ -393,4 +393,6 @@ Graph::Graph(const Stream &stream, const std::function<void()> &work) {
   raw = Handle(instance, {[](void *made) { opened().f.destroyInstance(made); }});
 }
 
-void Graph::launch(const Stream &stream) const { check(api().launchGraph(raw.get(), stream.handle()), "launching a graph"); }
+void Graph::launch(const Stream &stream) const {
+  check(api().launchGraph(raw.get(), stream.handle()), "launching a graph");
+}

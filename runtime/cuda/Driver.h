@@ -21,13 +21,13 @@ struct Device {
   /// another driver library.
   static std::string whyMissing();
 
-  std::string name;            ///< "NVIDIA H200"
-  int major = 0, minor = 0;    ///< compute capability
-  std::string architecture;    ///< for NVRTC: "sm_90a"
+  std::string name;         ///< "NVIDIA H200"
+  int major = 0, minor = 0; ///< compute capability
+  std::string architecture; ///< for NVRTC: "sm_90a"
   int multiprocessors = 0;
-  int64_t sharedBytes = 0;     ///< that one block may have
-  int64_t cacheBytes = 0;      ///< of L2
-  std::string driverVersion;   ///< the CUDA that the driver supports: "13.0"
+  int64_t sharedBytes = 0;   ///< that one block may have
+  int64_t cacheBytes = 0;    ///< of L2
+  std::string driverVersion; ///< the CUDA that the driver supports: "13.0"
 
   struct Memory {
     int64_t free, total; ///< bytes
@@ -119,7 +119,7 @@ private:
 struct LaunchShape {
   int64_t blocks = 1; ///< in x, up to 2^31 - 1; none: nothing is launched
   int threads = 128;
-  int64_t sharedBytes = 0; ///< dynamic
+  int64_t sharedBytes = 0;          ///< dynamic
   int64_t blocksY = 1, blocksZ = 1; ///< up to 65535
 };
 

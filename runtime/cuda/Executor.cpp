@@ -20,7 +20,7 @@ Dtype floatTypeOf(const Buffer &buffer) { return buffer.elementBytes == 2 ? Dtyp
 
 MatrixProduct productOf(const Plan &plan, const Product &p, int64_t B, int64_t T) {
   auto type = [&](int buffer) { return floatTypeOf(plan.buffers[buffer]); };
-  return {p.transA,     p.transB,       p.m.at(B, T), p.n.at(B, T), p.k.at(B, T),
+  return {p.transA,         p.transB,  p.m.at(B, T), p.n.at(B, T), p.k.at(B, T),
           p.count.at(B, T), type(p.a), type(p.b),    type(p.c)};
 }
 
@@ -112,12 +112,11 @@ struct CudaExecutor::Run {
   void add(const Launch::Sum &sum, int parts, int64_t count) const {
     const Buffer &buffer = plan().buffers[parts];
     if (const int64_t room = buffer.elements.at(B, T); count * sum.elements > room)
-      throw RuntimeError(RuntimeError::Kind::Internal, std::to_string(count) + " parts of " +
-                                                           std::to_string(sum.elements) +
-                                                           " elements do not fit into a buffer of " +
-                                                           std::to_string(room));
-    executor.engine.builtins.sum(stream(), address[parts], address[sum.total],
-                                  floatTypeOf(plan().buffers[sum.total]), count, sum.elements);
+      throw RuntimeError(RuntimeError::Kind::Internal,
+                         std::to_string(count) + " parts of " + std::to_string(sum.elements) +
+                             " elements do not fit into a buffer of " + std::to_string(room));
+    executor.engine.builtins.sum(stream(), address[parts], address[sum.total], floatTypeOf(plan().buffers[sum.total]),
+                                 count, sum.elements);
   }
 
   void multiply(const Product &p) const {

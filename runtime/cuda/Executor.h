@@ -20,8 +20,8 @@ class Engine {
 public:
   explicit Engine(KernelCache cache = KernelCache(KernelCache::defaultDirectory()));
 
-  /// Memory for activations, at least `bytes`; where it grows, it moves and its content is lost. `what` needs it appears
-  /// in messages. Errors: RuntimeError Device with bytes needed and free.
+  /// Memory for activations, at least `bytes`; where it grows, it moves and its content is lost. `what` needs it
+  /// appears in messages. Errors: RuntimeError Device with bytes needed and free.
   std::byte *reserve(int64_t bytes, const std::string &what);
   int64_t arenaBytes() const { return arena.bytes(); }
 
@@ -43,10 +43,9 @@ public:
   CudaExecutor(Engine &engine, Plan plan, std::vector<KernelText> texts);
   ~CudaExecutor();
 
-  /// Puts every step for this (B, T) on the engine's stream and returns. `bindings` has one device address per binding of
-  /// the plan. What was run before with the same arguments is launched as one graph.
-  /// Errors: RuntimeError Device with step, source position and sizes; errors of the work itself show when the stream is
-  /// waited for.
+  /// Puts every step for this (B, T) on the engine's stream and returns. `bindings` has one device address per binding
+  /// of the plan. What was run before with the same arguments is launched as one graph. Errors: RuntimeError Device
+  /// with step, source position and sizes; errors of the work itself show when the stream is waited for.
   void run(int64_t B, int64_t T, std::span<void *const> bindings);
 
   /// The same, never as a graph: to record a graph of several runs. prepare() must have been called for this (B, T)

@@ -16,9 +16,8 @@ namespace tidegate::runtime::cuda {
 
 /// Compiles those of `programs` that are equal only once, on all cores. Result i is of program i. Needs no GPU.
 /// Errors: those of Nvrtc::compile, of the first program in order that has one.
-std::vector<std::shared_ptr<const CompiledProgram>> compileAll(std::span<const ProgramText *const> programs,
-                                                               const std::string &architecture,
-                                                               const KernelCache &cache);
+std::vector<std::shared_ptr<const CompiledProgram>>
+compileAll(std::span<const ProgramText *const> programs, const std::string &architecture, const KernelCache &cache);
 
 class Kernels {
 public:
@@ -36,7 +35,7 @@ public:
 private:
   struct Loaded {
     std::shared_ptr<const CompiledProgram> compiled;
-    std::unique_ptr<Module> module;           ///< null: not needed yet
+    std::unique_ptr<Module> module; ///< null: not needed yet
     std::map<std::string, Function> functions;
   };
   Loaded &loaded(const ProgramText &program);

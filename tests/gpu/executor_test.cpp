@@ -1,6 +1,7 @@
 //===- executor_test.cpp - The CUDA runtime on a real GPU -------*- C++ -*-===//
 // Every kind of step of a plan on the GPU against the CPU's executor in double,
-// on the same inputs. Prints one line per check; exit code 1 if one fails, 77
+// on the same inputs. Checks are collected first, so that their kernels are
+// compiled side by side. Prints one line per check; exit code 1 if one fails, 77
 // where there is no GPU.
 //===----------------------------------------------------------------------===//
 #include "runtime/core/Error.h"
@@ -9,9 +10,12 @@
 #include "runtime/cuda/Executor.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <functional>
+#include <map>
 #include <random>
 
 using namespace tidegate;
@@ -63,6 +67,12 @@ struct OnDevice {
     return result;
   }
 };
+
+/// What is to be run, and the programs that it needs.
+std::vector<std::function<void(Engine &)>> checks;
+std::map<std::string, ProgramText> programs; // by source
+
+void later(std::function<void(Engine &)> run) { checks.push_back(std::move(run)); }
 
 /// A plan whose buffers are all bound, with their values.
 struct Case {
@@ -138,31 +148,39 @@ struct Case {
 
   /// Compares each result, by its largest difference over its largest value. `bound` is for f32; bf16 results may be
   /// off by one rounding, and by `bound16` where bf16 operands are rounded on the way.
-  void compare(Engine &engine, const std::string &name, double bound, double bound16 = 0x1p-8, int64_t B = 1,
-               int64_t T = 1) {
-    check(name, [&] {
-      auto expected = onCpu(B, T), seen = onGpu(engine, B, T);
-      double worst = 0;
-      bool holds = true;
-      for (size_t i = 0; i < values.size(); ++i) {
-        if (!isResult[i])
-          continue;
-        if (values[i].dtype() == I32) {
-          holds &= std::ranges::equal(expected[i].as<int32_t>(), seen[i].as<int32_t>());
-          continue;
-        }
-        HostTensor wide = seen[i].to(F64);
-        double largest = 1e-30, difference = 0;
-        for (int64_t e = 0; e < wide.elements(); ++e) {
-          double want = expected[i].as<double>()[e], got = wide.as<double>()[e];
-          largest = std::max(largest, std::abs(want));
-          difference = std::isfinite(got) ? std::max(difference, std::abs(want - got)) : INFINITY;
-        }
-        worst = std::max(worst, difference / largest);
-        holds &= difference <= largest * (values[i].dtype() == BF16 ? bound16 : bound);
-      }
-      report(name, holds, number(worst));
+  void compare(const std::string &name, double bound, double bound16 = 0x1p-8) {
+    for (const ProgramText &program : builtinPrograms(plan))
+      programs.try_emplace(program.source, program);
+    for (const KernelText &text : texts)
+      programs.try_emplace(text.program.source, text.program);
+    later([test = *this, name, bound, bound16](Engine &engine) mutable {
+      check(name, [&] { test.compareNow(engine, name, bound, bound16); });
     });
+  }
+
+private:
+  void compareNow(Engine &engine, const std::string &name, double bound, double bound16) {
+    auto expected = onCpu(1, 1), seen = onGpu(engine, 1, 1);
+    double worst = 0;
+    bool holds = true;
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (!isResult[i])
+        continue;
+      if (values[i].dtype() == I32) {
+        holds &= std::ranges::equal(expected[i].as<int32_t>(), seen[i].as<int32_t>());
+        continue;
+      }
+      HostTensor wide = seen[i].to(F64);
+      double largest = 1e-30, difference = 0;
+      for (int64_t e = 0; e < wide.elements(); ++e) {
+        double want = expected[i].as<double>()[e], got = wide.as<double>()[e];
+        largest = std::max(largest, std::abs(want));
+        difference = std::isfinite(got) ? std::max(difference, std::abs(want - got)) : INFINITY;
+      }
+      worst = std::max(worst, difference / largest);
+      holds &= difference <= largest * (values[i].dtype() == BF16 ? bound16 : bound);
+    }
+    report(name, holds, number(worst));
   }
 };
 
@@ -179,7 +197,7 @@ std::string typesText(std::initializer_list<Dtype> types) {
 // Products
 //===----------------------------------------------------------------------===//
 
-void products(Engine &engine) {
+void products() {
   struct Sizes {
     int64_t m, n, k, count;
   };
@@ -187,8 +205,16 @@ void products(Engine &engine) {
     for (bool transA : {false, true})
       for (bool transB : {false, true})
         for (bool isShifted : {false, true})
-          for (Sizes s : {Sizes{1, 1, 1, 1}, {7, 5, 3, 1}, {64, 64, 64, 1}, {129, 65, 257, 1}, {1, 300, 17, 1},
-                          {300, 1, 33, 1}, {512, 768, 1000, 1}, {64, 96, 128, 5}, {17, 19, 23, 3}, {8, 8, 4099, 2}}) {
+          for (Sizes s : {Sizes{1, 1, 1, 1},
+                          {7, 5, 3, 1},
+                          {64, 64, 64, 1},
+                          {129, 65, 257, 1},
+                          {1, 300, 17, 1},
+                          {300, 1, 33, 1},
+                          {512, 768, 1000, 1},
+                          {64, 96, 128, 5},
+                          {17, 19, 23, 3},
+                          {8, 8, 4099, 2}}) {
             Case test;
             test.isShifted = isShifted;
             Product p{transA, transB, constant(s.m), constant(s.n), constant(s.k), constant(s.count), 0, 0, 0};
@@ -198,7 +224,7 @@ void products(Engine &engine) {
             test.step(p);
             MatrixProduct text{transA, transB, s.m, s.n, s.k, s.count, a, b, c};
             // Sums of k terms in f32: about sqrt(k) roundings of 2^-24. TF32 would show 2^-11.
-            test.compare(engine, text.text() + (isShifted ? ", odd addresses" : ""),
+            test.compare(text.text() + (isShifted ? ", odd addresses" : ""),
                          0x1p-22 * std::max(4.0, std::sqrt(double(s.k))));
           }
 }
@@ -248,11 +274,11 @@ std::vector<int32_t> someIds(int64_t count, int64_t rows, int from = -1) {
   return ids;
 }
 
-void lookups(Engine &engine) {
+void lookups() {
   for (Dtype table : {F32, BF16})
     for (Dtype out : {F32, BF16})
-      for (auto [count, rows, width] : {std::tuple<int64_t, int64_t, int64_t>(1, 5, 1), {1000, 259, 96}, {77, 300, 33},
-                                        {5000, 32000, 128}}) {
+      for (auto [count, rows, width] :
+           {std::tuple<int64_t, int64_t, int64_t>(1, 5, 1), {1000, 259, 96}, {77, 300, 33}, {5000, 32000, 128}}) {
         const std::string sizes = std::to_string(count) + " of " + std::to_string(rows) + " x " + std::to_string(width);
         {
           Case test;
@@ -262,7 +288,7 @@ void lookups(Engine &engine) {
           step.out = test.result(out, count * width);
           step.count = constant(count), step.rows = rows, step.width = width;
           test.step(step);
-          test.compare(engine, "lookup, " + typesText({table, out}) + ", " + sizes, 0);
+          test.compare("lookup, " + typesText({table, out}) + ", " + sizes, 0);
         }
         Case test;
         LookupGrad step;
@@ -271,7 +297,7 @@ void lookups(Engine &engine) {
         step.out = test.result(out, rows * width);
         step.count = constant(count), step.rows = rows, step.width = width;
         test.step(step);
-        test.compare(engine, "gradient of a lookup, " + typesText({table, out}) + ", " + sizes, 1e-5);
+        test.compare("gradient of a lookup, " + typesText({table, out}) + ", " + sizes, 1e-5);
       }
 }
 
@@ -288,7 +314,7 @@ std::vector<int32_t> somePositions(int64_t B, int64_t T) {
   return positions;
 }
 
-void shortConvs(Engine &engine) {
+void shortConvs() {
   using Kind = runtime::ShortConv::Kind;
   struct Sizes {
     int64_t B, T, C, W;
@@ -297,7 +323,11 @@ void shortConvs(Engine &engine) {
     for (Kind kind : {Kind::Forward, Kind::InputGrad, Kind::WeightGrad})
       for (bool hasEdge : {false, true})
         for (bool hasPositions : {false, true})
-          for (Sizes s : {Sizes{1, 1, 1, 4}, {2, 2, 33, 4}, {3, 100, 96, 4}, {1, 1000, 257, 3}, {2, 4321, 64, 4},
+          for (Sizes s : {Sizes{1, 1, 1, 4},
+                          {2, 2, 33, 4},
+                          {3, 100, 96, 4},
+                          {1, 1000, 257, 3},
+                          {2, 4321, 64, 4},
                           {2, 50, 40, 2}}) {
             Case test;
             runtime::ShortConv step;
@@ -314,8 +344,7 @@ void shortConvs(Engine &engine) {
             if (hasEdge && kind != Kind::WeightGrad)
               step.outEdge = test.result(type, edge);
             test.step(step);
-            test.compare(engine,
-                         stepText(test.plan, test.plan.steps[0], 1, 1) + ", " + typesText({type}) + ", " +
+            test.compare(stepText(test.plan, test.plan.steps[0], 1, 1) + ", " + typesText({type}) + ", " +
                              std::to_string(s.B) + " x " + std::to_string(s.T) + " x " + std::to_string(s.C) + ", " +
                              std::to_string(s.W) + " taps" + (hasEdge ? ", edges" : "") +
                              (hasPositions ? ", documents" : ""),
@@ -323,7 +352,7 @@ void shortConvs(Engine &engine) {
           }
 }
 
-void positions(Engine &engine) {
+void positions() {
   for (bool hasFirst : {false, true})
     for (int64_t T : {1, 17, 5000}) {
       Case test;
@@ -334,19 +363,22 @@ void positions(Engine &engine) {
       step.out = test.add(I32, 3 * T, true);
       step.next = test.add(I32, 3, true);
       test.step(step);
-      test.compare(engine, "positions, 3 x " + std::to_string(T) + (hasFirst ? ", continued" : ""), 0);
+      test.compare("positions, 3 x " + std::to_string(T) + (hasFirst ? ", continued" : ""), 0);
     }
 }
 
-void attention(Engine &engine) {
+void attention() {
   struct Sizes {
     int64_t B, T, H, G, K, V, W;
   };
   for (Dtype type : {F32, BF16})
     for (bool hasPast : {false, true})
       for (bool hasPositions : {false, true})
-        for (Sizes s : {Sizes{1, 1, 1, 1, 16, 16, 1}, {2, 65, 4, 2, 32, 48, 16}, {1, 300, 2, 2, 64, 64, 128},
-                        {2, 200, 3, 1, 80, 32, 1000}, {1, 777, 2, 1, 128, 128, 256}}) {
+        for (Sizes s : {Sizes{1, 1, 1, 1, 16, 16, 1},
+                        {2, 65, 4, 2, 32, 48, 16},
+                        {1, 300, 2, 2, 64, 64, 128},
+                        {2, 200, 3, 1, 80, 32, 1000},
+                        {1, 777, 2, 1, 128, 128, 256}}) {
           Case test;
           Attention step;
           step.batch = constant(s.B), step.tokens = constant(s.T);
@@ -380,8 +412,7 @@ void attention(Engine &engine) {
           }
           test.step(grad);
           // bf16: probabilities and slopes are rounded to bf16 between the products.
-          test.compare(engine,
-                       "attention and gradient, " + typesText({type}) + ", " + std::to_string(s.B) + " x " +
+          test.compare("attention and gradient, " + typesText({type}) + ", " + std::to_string(s.B) + " x " +
                            std::to_string(s.T) + ", " + std::to_string(s.H) + "/" + std::to_string(s.G) + " heads of " +
                            std::to_string(s.K) + "/" + std::to_string(s.V) + ", window " + std::to_string(s.W) +
                            (step.pastKey >= 0 ? ", past" : "") + (hasPositions ? ", documents" : ""),
@@ -443,11 +474,20 @@ Case squaresCase(int64_t elements, Dtype total) {
   return test;
 }
 
-void launches(Engine &engine) {
+void launches() {
   for (int64_t elements : {1, 127, 1000, 3000000})
     for (Dtype total : {F32, BF16})
       squaresCase(elements, total)
-          .compare(engine, "kernel with a sum into " + typesText({total}) + ", " + std::to_string(elements), 1e-5);
+          .compare("kernel with a sum into " + typesText({total}) + ", " + std::to_string(elements), 1e-5);
+  Case test;
+  Copy copy;
+  copy.from = test.input(BF16, 1001);
+  copy.to = test.result(BF16, 1001);
+  test.step(copy);
+  test.compare("copy", 0, 0);
+}
+
+void sums(Engine &engine) {
   for (auto [parts, elements] : {std::pair<int64_t, int64_t>(1, 1), {64, 1000}, {63, 100001}}) {
     const std::string name = "sum of " + std::to_string(parts) + " x " + std::to_string(elements);
     check(name, [&] {
@@ -468,14 +508,6 @@ void launches(Engine &engine) {
       report(name, worst < 1e-5, number(worst));
     });
   }
-  check("copy", [&] {
-    Case test;
-    Copy copy;
-    copy.from = test.input(BF16, 1001);
-    copy.to = test.result(BF16, 1001);
-    test.step(copy);
-    test.compare(engine, "copy", 0, 0);
-  });
   check("too much shared memory is told", [&] {
     Case test = squaresCase(10, F32);
     test.texts[0].sharedBytes = 1 << 20;
@@ -537,7 +569,8 @@ void graphs(Engine &engine) {
     Case test = chain();
     auto plain = results(test, test.onGpu(engine, 1, 1, 1));
     auto second = results(test, test.onGpu(engine, 1, 1, 2)), fifth = results(test, test.onGpu(engine, 1, 1, 5));
-    report("graph = plain run, bit for bit", plain == second && plain == fifth, std::to_string(plain.size()) + " bytes");
+    report("graph = plain run, bit for bit", plain == second && plain == fifth,
+           std::to_string(plain.size()) + " bytes");
   });
   check("a graph sees new values, and a grown arena", [&] {
     Case test = chain();
@@ -610,8 +643,12 @@ void rates(Engine &engine) {
     bool transA, transB;
     int64_t m, n, k;
   };
-  for (Sizes s : {Sizes{false, true, 32000, 1024, 1024}, {false, true, 32000, 2816, 1024}, {false, false, 32000, 1024, 2816},
-                  {true, false, 1024, 2816, 32000}, {true, false, 1024, 1024, 32000}, {false, true, 8192, 8192, 8192}})
+  for (Sizes s : {Sizes{false, true, 32000, 1024, 1024},
+                  {false, true, 32000, 2816, 1024},
+                  {false, false, 32000, 1024, 2816},
+                  {true, false, 1024, 2816, 32000},
+                  {true, false, 1024, 1024, 32000},
+                  {false, true, 8192, 8192, 8192}})
     for (Dtype c : {BF16, F32}) {
       MatrixProduct p{s.transA, s.transB, s.m, s.n, s.k, 1, BF16, BF16, c};
       check(p.text(), [&] {
@@ -648,16 +685,27 @@ int main() {
                 Nvrtc::get().version().c_str(), Blas::version().c_str(), bytesText(device.memory().free).c_str(),
                 bytesText(device.memory().total).c_str());
     Engine engine;
-    products(engine);
-    productsRepeat(engine);
-    positions(engine);
-    lookups(engine);
-    shortConvs(engine);
-    attention(engine);
-    launches(engine);
-    graphs(engine);
-    memory(engine);
-    rates(engine);
+    products();
+    positions();
+    lookups();
+    shortConvs();
+    attention();
+    launches();
+    later(productsRepeat);
+    later(sums);
+    later(graphs);
+    later(memory);
+    later(rates);
+
+    std::vector<const ProgramText *> texts;
+    for (const auto &[source, program] : programs)
+      texts.push_back(&program);
+    const auto start = std::chrono::steady_clock::now();
+    engine.kernels.compile(texts);
+    std::printf("%zu programs compiled or found in %.1f s\n", texts.size(),
+                std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    for (const auto &run : checks)
+      run(engine);
   } catch (const std::exception &error) {
     std::printf("FAILED %s\n", error.what());
     return 1;
