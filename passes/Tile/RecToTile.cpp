@@ -329,10 +329,19 @@ private:
     bool swizzled = n.product || n.tile || isMatrix(arg);
     Value load = LoadOp::create(b, arg.getLoc(), now, shared(stored, swizzled));
     kept.exact = load;
-    if (n.product)
-      kept.product = stored == product ? load : copy(load, Form::Elements, shared(product, true)).getResult(0);
-    if (n.tile)
-      kept.tile = stored == f32 ? load : copy(load, Form::Elements, shared(f32, true)).getResult(0);
+  }
+
+  /// The copies of a loaded operand in the types that statements want; after all loads, which run side by side.
+  void convertOperand(BlockArgument arg) {
+    auto it = needs.find(arg);
+    if (it == needs.end())
+      return;
+    Kept &kept = keptAs[arg];
+    Type stored = nn::operandStorage(scan, arg.getArgNumber());
+    if (it->second.product)
+      kept.product = stored == product ? kept.exact : copy(kept.exact, Form::Elements, shared(product, true)).getResult(0);
+    if (it->second.tile)
+      kept.tile = stored == f32 ? kept.exact : copy(kept.exact, Form::Elements, shared(f32, true)).getResult(0);
   }
 
   void copyState(BlockArgument arg, BlockArgument now) {
@@ -450,6 +459,8 @@ private:
     unsigned numInputs = scan.getInputs().size();
     for (BlockArgument arg : old.getArguments().take_front(numInputs))
       loadOperand(arg, newArgument(arg));
+    for (BlockArgument arg : old.getArguments().take_front(numInputs))
+      convertOperand(arg);
     for (BlockArgument arg : old.getArguments().drop_front(numInputs))
       copyState(arg, newArgument(arg));
     for (Operation &op : old.without_terminator())

@@ -114,7 +114,51 @@ protected:
           << " for " << want.floats[i][0];
   }
 };
+/// One function of a program and its vector-Jacobian product on random inputs.
+void compareFunction(const std::string &file, const std::string &name, std::map<std::string, int64_t> sizes, int64_t T,
+                     bool isVjp, bool bf16, double bound) {
+  CompileOptions options;
+  Compilation compilation(options);
+  LoadedProgram program({TIDEGATE_SOURCE_DIR "/examples/" + file, {}, {}});
+  dsl::GenerateOptions generate;
+  generate.entry = name;
+  generate.dims = sizes;
+  auto module = compilation.generate(program, generate);
+  compilation.lowerRecurrences(*module);
+  FuncOp function;
+  for (auto f : module->getOps<FuncOp>())
+    if (!f.isPrivate())
+      function = f;
+  if (isVjp)
+    function = compilation.buildVjp(function);
+  for (auto other : module->getOps<FuncOp>())
+    if (other != function)
+      other.setPrivate();
+  compilation.fuse(*module);
+  Bindings want(function, 1, T, 20), have(function, 1, T, 20);
+  auto cpu = CpuProgram::compile(*module, {function.getName()}, 2);
+  ASSERT_TRUE(succeeded(cpu));
+  (*cpu)->entry(function.getName()).run(1, T, want.all);
+  cuda::KernelSet kernels(bf16);
+  auto plan = buildPlan(function, kernels);
+  ASSERT_TRUE(succeeded(plan));
+  played::playKernels(*plan, kernels.kernels());
+  runtime::Executor executor(std::move(*plan));
+  executor.run(1, T, have.all);
+  if (getenv("DUMP")) for (size_t i = want.firstResult; i < want.floats.size(); ++i) { int64_t w = want.floats[i].size() / T; printf("result %zu\n", i - want.firstResult); for (int t = 0; t < T; ++t) { double e = 0, n = 0; for (int j = 0; j < w; ++j) { e = std::max(e, std::abs(double(want.floats[i][t*w+j]) - have.floats[i][t*w+j])); n = std::max(n, std::abs(double(want.floats[i][t*w+j]))); } printf("%d: %.2e of %.2e\n", t, e, n); } }
+  for (size_t i = want.firstResult; i < want.floats.size(); ++i)
+    EXPECT_LT(distance(have.floats[i], want.floats[i], 1e-9), bound) << "result " << i - want.firstResult << ": " << have.floats[i][0] << " " << have.floats[i][1] << " for " << want.floats[i][0] << " " << want.floats[i][1];
+}
 } // namespace
+
+TEST(CudaPlayScanTest, GatedDeltaRule) {
+  compareFunction("bare_scan/gated_delta.tg", "gated_delta", {{"H", 1}, {"K", 32}, {"V", 16}}, 20, false, true, 0.01);
+  compareFunction("bare_scan/gated_delta.tg", "gated_delta", {{"H", 1}, {"K", 32}, {"V", 16}}, 70, true, true, 0.02);
+}
+TEST(CudaPlayScanTest, GatedLinearAttention) {
+  compareFunction("gla/gla.tg", "gated_scan", {{"H", 1}, {"K", 16}, {"V", 32}}, 20, false, true, 0.01);
+  compareFunction("gla/gla.tg", "gated_scan", {{"H", 1}, {"K", 16}, {"V", 32}}, 70, true, true, 0.02);
+}
 
 TEST_P(CudaPlayTest, FloatKernelsAgree) { compare(/*bf16=*/false, 2e-5); }
 TEST_P(CudaPlayTest, TensorCoreKernelsAgree) { compare(/*bf16=*/true, 0.03); }
@@ -129,7 +173,7 @@ static ParamList with(ParamList more) {
 INSTANTIATE_TEST_SUITE_P(
     Examples, CudaPlayTest,
     testing::Values(Case{"gla", "gla", with({{"mlp_width", "48"}})},
-                    Case{"delta_net", "delta_net", with({{"mlp_width", "48"}})},
+                    Case{"delta_net", "delta_net", with({{"mlp_width", "48"}})}, Case{"big_delta_net", "delta_net", with({{"mlp_width", "48"}, {"D", "128"}})}, Case{"big_gla", "gla", with({{"mlp_width", "48"}, {"D", "128"}})},
                     Case{"gated_deltanet", "gated_deltanet", with({{"mlp_width", "48"}, {"head_dim", "16"}})},
                     Case{"gdn_grouped", "gated_deltanet", with({{"mlp_width", "48"}, {"head_dim", "16"}, {"H_v", "4"}})},
                     Case{"kda", "kda", with({{"mlp_width", "48"}, {"head_dim", "16"}})},
