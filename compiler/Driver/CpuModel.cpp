@@ -1,8 +1,8 @@
 //===- CpuModel.cpp - A compiled model on the CPU ---------------*- C++ -*-===//
-#include "compiler/Driver/CpuModel.h"
+#include "compiler/Driver/CompiledModel.h"
+#include "compiler/Driver/CudaModel.h"
 
 #include "runtime/core/Error.h"
-#include "runtime/train/Documents.h"
 
 #include <cmath>
 #include <cstring>
@@ -15,7 +15,7 @@ using runtime::HostTensor;
 using runtime::RuntimeError;
 
 llvm::ArrayRef<llvm::StringRef> tidegate::entriesOf(ModelPart part) {
-  static const llvm::StringRef train[] = {"loss_and_grads", "grad_norm", "adamw"}, loss[] = {"loss"},
+  static const llvm::StringRef train[] = {"loss_and_grads", "accumulate", "grad_norm", "adamw"}, loss[] = {"loss"},
                                model[] = {"model"};
   switch (part) {
   case ModelPart::Train:
@@ -77,35 +77,17 @@ private:
   std::byte *memory = nullptr;
 };
 
-class CpuModel : public train::Model {
+class CpuModel : public CompiledModel {
 public:
   CpuModel(const ProgramSource &source, const CompileOptions &options)
-      : compilation(options), program(source), specs(program.parameters()), flat(specs),
-        type(options.precision == Precision::F64 ? Dtype::F64 : Dtype::F32), weights(flat.rows * kRow, type),
-        gradients(flat.rows * kRow, type), first(flat.rows * kRow, type), second(flat.rows * kRow, type),
-        decay(flat.rows, type) {
-    for (size_t i = 0; i < specs.size(); ++i) {
-      auto mask = decay.span(flat.offsets[i] / kRow, (specs[i].elements() + kRow - 1) / kRow);
-      for (int64_t r = 0; r < mask.elements; ++r)
-        mask.set(r, specs[i].decay ? 1 : 0);
-    }
-    auto module = compilation.generate(program);
-    auto model = module->lookupSymbol<mlir::func::FuncOp>("model");
-    auto logits = mlir::cast<mlir::RankedTensorType>(model.getResultTypes().front());
-    vocabulary = logits.getShape().back();
-    // Weights as the compiled functions take them: by name, in its order.
-    llvm::StringMap<size_t> byName;
-    for (size_t i = 0; i < specs.size(); ++i)
-      byName[specs[i].name] = i;
-    for (unsigned i = 0; i < model.getNumArguments(); ++i)
-      if (auto name = model.getArgAttrOfType<mlir::StringAttr>(i, "nn.weight"))
-        order.push_back(byName.lookup(name.getValue()));
+      : CompiledModel(source, options), weights(flat.rows * kRow, type), gradients(flat.rows * kRow, type),
+        first(flat.rows * kRow, type), second(flat.rows * kRow, type), decay(flat.rows, type) {
+    auto mask = decay.span(0, flat.rows);
+    auto decays = decayOfRows();
+    for (int64_t r = 0; r < mask.elements; ++r)
+      mask.set(r, decays[r]);
   }
 
-  const std::vector<train::ParameterSpec> &parameters() const override { return specs; }
-  Dtype dtype() const override { return type; }
-  int64_t vocab() const override { return vocabulary; }
-  bool hasDocuments() const override { return compilation.options.documents; }
   HostSpan parameter(size_t i) override { return weights.span(flat.offsets[i], specs[i].elements()); }
   HostSpan gradient(size_t i) override { return gradients.span(flat.offsets[i], specs[i].elements()); }
   HostSpan moment(int k, size_t i) override {
@@ -169,7 +151,6 @@ public:
   }
 
 private:
-  static constexpr int64_t kRow = FlatWeights::kRow;
   friend class CpuDecoder;
 
   train::LossResult lossAndGradients(const train::TokenBatch &batch, const Array &to) {
@@ -216,43 +197,6 @@ private:
       apply(static_cast<float *>(gradients.at(0)), static_cast<const float *>(addend->at(0)));
   }
 
-  void checkBatch(const train::TokenBatch &batch) const {
-    checkTokens(batch.ids, batch.B, batch.T, "id", false);
-    checkTokens(batch.labels, batch.B, batch.T, "label", true);
-  }
-
-  using Positions = std::vector<int32_t>;
-
-  /// What the program takes: nothing if it is compiled without documents, else the
-  /// positions given, or one document a row. `first` tokens of each row were fed before.
-  Positions positionsOf(std::span<const int32_t> given, int64_t B, int64_t T,
-                        std::span<const int32_t> first = {}) const {
-    if (!hasDocuments()) {
-      if (!given.empty())
-        throw RuntimeError(RuntimeError::Kind::InvalidArgument,
-                           "expected tokens without document positions, but got some: the model is compiled without "
-                           "document boundaries");
-      return {};
-    }
-    if (given.empty())
-      return train::positionsOfRows(B, T, first);
-    train::checkPositions(given, B, T, first);
-    return {given.begin(), given.end()};
-  }
-
-  void checkTokens(std::span<const int32_t> tokens, int64_t B, int64_t T, const char *what, bool mayIgnore) const {
-    if (int64_t(tokens.size()) != B * T || B < 1 || T < 1)
-      throw RuntimeError(RuntimeError::Kind::InvalidArgument,
-                         "expected " + std::to_string(B) + " x " + std::to_string(T) + " " + what + "s, but got " +
-                             std::to_string(tokens.size()));
-    for (size_t i = 0; i < tokens.size(); ++i)
-      if ((tokens[i] < 0 || tokens[i] >= vocabulary) && !(mayIgnore && tokens[i] == train::kIgnoredLabel))
-        throw RuntimeError(RuntimeError::Kind::InvalidArgument,
-                           std::string(what) + " " + std::to_string(tokens[i]) + " at row " + std::to_string(i / T) +
-                               ", position " + std::to_string(i % T) + " is not in the vocabulary of " +
-                               std::to_string(vocabulary));
-  }
-
   /// Leading bindings: ids, labels if any, weights, positions if any.
   std::vector<void *> inputs(std::span<const int32_t> ids, std::span<const int32_t> labels,
                              const Positions &positions) const {
@@ -270,14 +214,7 @@ private:
   /// where they came from.
   void update(const train::StepConfig &config, HostTensor &squares) {
     constexpr int64_t kBlock = 256;
-    const double scalars[] = {config.lr,
-                              config.weightDecay,
-                              config.beta1,
-                              config.beta2,
-                              config.eps,
-                              config.maxNorm > 0 ? config.maxNorm : std::numeric_limits<double>::infinity(),
-                              1 - std::pow(config.beta1, double(config.step)),
-                              1 - std::pow(config.beta2, double(config.step))};
+    const auto scalars = adamwScalars(config);
     HostTensor values(type, {int64_t(std::size(scalars))});
     for (size_t i = 0; i < std::size(scalars); ++i)
       values.view().set(i, scalars[i]);
@@ -298,15 +235,8 @@ private:
     }
   }
 
-  Compilation compilation;
-  LoadedProgram program;
-  std::vector<train::ParameterSpec> specs;
-  FlatWeights flat;
-  Dtype type;
   Array weights, gradients, first, second, decay;
   std::unique_ptr<Array> addend; ///< Gradients of a further micro-batch; made when there is one.
-  int64_t vocabulary = 0;
-  std::vector<size_t> order;
   std::unique_ptr<CpuProgram> parts[4];
 };
 
@@ -359,6 +289,11 @@ std::unique_ptr<train::Decoder> CpuModel::decoder(int64_t B) { return std::make_
 } // namespace
 
 std::unique_ptr<train::Model> tidegate::compileModel(const ProgramSource &source, const CompileOptions &options) {
+  if (options.target == Target::Cuda)
+    return compileCudaModel(source, options);
+  if (options.precision == Precision::BF16)
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                       "expected precision f32 or f64 on the CPU, but got bf16, which needs a GPU (device cuda)");
   return std::make_unique<CpuModel>(source, options);
 }
 

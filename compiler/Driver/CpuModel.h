@@ -9,7 +9,7 @@ namespace tidegate {
 
 /// The functions of a model that are compiled together, on first use.
 enum class ModelPart {
-  Train,  ///< @loss_and_grads, @grad_norm, @adamw
+  Train,  ///< @loss_and_grads, @accumulate, @grad_norm, @adamw
   Loss,   ///< @loss
   Logits, ///< @model
   Decode, ///< @model with states in and out, token form

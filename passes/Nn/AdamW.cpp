@@ -95,10 +95,19 @@ static func::FuncOp addUpdate(ModuleOp module, Type rows, Type perRow, Type scal
   return function;
 }
 
+static void addAccumulate(ModuleOp module, Type rows, Type scalar, Type element) {
+  auto function = addFunction(module, "accumulate", {{"sum", rows}, {"g", rows}, {"scale", scalar}}, rows);
+  OpBuilder b(function.getBody());
+  Arithmetic a{b, function.getLoc(), element};
+  Value sum = a.add(function.getArgument(0), function.getArgument(1));
+  func::ReturnOp::create(b, a.loc, a.mul(sum, function.getArgument(2)));
+}
+
 AdamWFunctions nn::buildAdamW(ModuleOp module, Type elementType) {
   Type rows = RankedTensorType::get({ShapedType::kDynamic, kWidth}, elementType);
   Type perRow = RankedTensorType::get({ShapedType::kDynamic, 1}, elementType);
   Type scalar = RankedTensorType::get({}, elementType);
+  addAccumulate(module, rows, scalar, elementType);
   func::FuncOp update = addUpdate(module, rows, perRow, scalar, elementType);
   return {update, addGradNorm(module, rows, scalar)};
 }

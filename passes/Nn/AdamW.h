@@ -13,6 +13,7 @@ struct AdamWFunctions {
 
 /// Adds AdamW with decoupled weight decay and global-norm clipping to `module`.
 ///
+/// `@accumulate(sum, g, scale) -> sum'`: (sum + g) * scale, over micro-batches.
 /// `@grad_norm(g) -> tensor<ELT>`: the sum of squares of all gradients.
 /// `@adamw(p, g, m, v, decay, lr, weight_decay, beta1, beta2, eps, max_norm,
 ///         bias1, bias2, norm2) -> (p', m', v')`; arguments carry `nn.name`.

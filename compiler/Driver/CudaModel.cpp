@@ -1,0 +1,344 @@
+//===- CudaModel.cpp - A compiled model on the GPU --------------*- C++ -*-===//
+// Weights, gradients and moments live on the GPU; the host has copies of them for
+// whoever asks, brought up to date when they are asked for. What was handed out may
+// have been written, so it goes back before the next run.
+//===----------------------------------------------------------------------===//
+#include "compiler/Driver/CudaModel.h"
+
+#include "compiler/CodeGen/CUDA/Kernels.h"
+#include "compiler/Driver/CompiledModel.h"
+#include "compiler/Plan/PlanBuilder.h"
+#include "runtime/core/Error.h"
+#include "runtime/device/Library.h"
+
+#include <cmath>
+#include <cstring>
+
+using namespace tidegate;
+using runtime::Dtype;
+using runtime::HostSpan;
+using runtime::HostTensor;
+using runtime::RuntimeError;
+using runtime::cuda::DeviceMemory;
+using runtime::cuda::Engine;
+using runtime::cuda::KernelText;
+using runtime::cuda::PinnedMemory;
+
+Engine &tidegate::cudaEngine() {
+  static Engine engine;
+  return engine;
+}
+
+CudaProgram::CudaProgram(Compilation &compilation, Engine &engine, mlir::ModuleOp module,
+                         llvm::ArrayRef<llvm::StringRef> entries)
+    : engine(engine) {
+  cuda::KernelSet kernels(compilation.options.precision == Precision::BF16);
+  std::vector<runtime::Plan> plans;
+  for (llvm::StringRef name : entries) {
+    auto plan = buildPlan(module.lookupSymbol<mlir::func::FuncOp>(name), kernels);
+    if (failed(plan))
+      compilation.fail();
+    plans.push_back(std::move(*plan));
+  }
+  std::vector<KernelText> texts;
+  for (const cuda::KernelSource &kernel : kernels.kernels()) {
+    KernelText text;
+    text.program.name = kernel.name;
+    text.program.source = kernel.text;
+    text.program.headers = device::libraryHeaders();
+    text.name = kernel.name;
+    text.threads = kernel.threads;
+    text.sharedBytes = int(kernel.sharedBytes);
+    text.itemsPerBlock = kernel.itemsPerBlock;
+    text.maxBlocks = kernel.maxBlocks;
+    texts.push_back(std::move(text));
+  }
+  for (auto [name, plan] : llvm::zip(entries, plans))
+    executors[name] = std::make_unique<runtime::cuda::CudaExecutor>(engine, std::move(plan), texts);
+}
+
+void CudaProgram::runOnHost(llvm::StringRef name, int64_t B, int64_t T, std::span<void *const> bindings,
+                            size_t numInputs) {
+  auto &executor = entry(name);
+  std::vector<int64_t> bytes(bindings.size(), 0);
+  for (const runtime::Buffer &buffer : executor.plan().buffers)
+    if (buffer.isBound())
+      bytes[buffer.binding] = buffer.elements.at(B, T) * buffer.elementBytes;
+  std::vector<DeviceMemory> memory;
+  std::vector<void *> addresses;
+  for (size_t i = 0; i < bindings.size(); ++i) {
+    memory.emplace_back(std::max<int64_t>(bytes[i], 16), "an argument");
+    addresses.push_back(memory.back().data());
+    if (i < numInputs)
+      engine.stream.toDevice(addresses[i], bindings[i], bytes[i]);
+  }
+  executor.usesGraphs = false; // the memory is another one each time
+  executor.run(B, T, addresses);
+  for (size_t i = numInputs; i < bindings.size(); ++i)
+    engine.stream.toHost(bindings[i], addresses[i], bytes[i]);
+  engine.stream.synchronize();
+}
+
+namespace {
+/// Flat f32 numbers on the GPU with a copy on the host.
+class Mirror {
+public:
+  Mirror(Engine &engine, int64_t elements, const std::string &what)
+      : engine(engine), device(elements * 4, what), elements(elements), what(what) {
+    engine.stream.fill(device.data(), 0, elements * 4);
+  }
+
+  /// For the GPU to read.
+  char *read() {
+    if (isHandedOut) {
+      engine.stream.toDevice(device.data(), host.data(), elements * 4);
+      engine.stream.synchronize();
+      isHandedOut = false;
+    }
+    return static_cast<char *>(device.data());
+  }
+  /// For the GPU to write, and read.
+  char *write() {
+    char *address = read();
+    isHostOld = true;
+    return address;
+  }
+  /// For the host to read and write.
+  HostSpan span(int64_t first, int64_t count) {
+    if (host.empty())
+      host.resize(elements);
+    if (isHostOld) {
+      engine.stream.toHost(host.data(), device.data(), elements * 4);
+      engine.stream.synchronize();
+      isHostOld = false;
+    }
+    isHandedOut = true;
+    return {Dtype::F32, host.data() + first, count};
+  }
+
+private:
+  Engine &engine;
+  DeviceMemory device;
+  int64_t elements;
+  std::string what;
+  std::vector<float> host; // made when first asked for
+  bool isHostOld = true, isHandedOut = false;
+};
+
+class CudaModel : public CompiledModel {
+public:
+  CudaModel(const ProgramSource &source, const CompileOptions &options)
+      : CompiledModel(source, options), engine(cudaEngine()), weights(engine, flat.rows * kRow, "weights"),
+        gradients(engine, flat.rows * kRow, "gradients"), first(engine, flat.rows * kRow, "first moments"),
+        second(engine, flat.rows * kRow, "second moments"), decay(flat.rows * 4, "weight decay"),
+        scalars(kScalars * 4, "step") {
+    std::vector<float> rows;
+    for (double d : decayOfRows())
+      rows.push_back(float(d));
+    engine.stream.toDevice(decay.data(), rows.data(), flat.rows * 4);
+    engine.stream.synchronize();
+  }
+
+  HostSpan parameter(size_t i) override { return weights.span(flat.offsets[i], specs[i].elements()); }
+  HostSpan gradient(size_t i) override { return gradients.span(flat.offsets[i], specs[i].elements()); }
+  HostSpan moment(int k, size_t i) override {
+    return (k == 0 ? first : second).span(flat.offsets[i], specs[i].elements());
+  }
+
+  train::LossResult lossAndGradients(const train::TokenBatch &batch) override {
+    enqueueGradients(batch, gradients.write());
+    return {presentLoss(), counted(batch)};
+  }
+
+  using train::Model::trainStep;
+  train::StepResult trainStep(std::span<const train::TokenBatch> microBatches,
+                              const train::StepConfig &config) override {
+    if (microBatches.empty())
+      throw RuntimeError(RuntimeError::Kind::InvalidArgument, "expected at least 1 micro-batch, but got none");
+    char *sum = gradients.write();
+    train::StepResult result;
+    for (size_t i = 0; i < microBatches.size(); ++i) {
+      enqueueGradients(microBatches[i], i == 0 ? sum : addends());
+      if (i > 0)
+        accumulate(sum, i + 1 == microBatches.size() ? 1 / double(microBatches.size()) : 1);
+      result.loss += presentLoss() / double(microBatches.size());
+    }
+    void *norm[] = {sum, scalar(kSquares)};
+    part(ModelPart::Train).entry("grad_norm").run(flat.rows, 1, norm);
+    update(config);
+    float squares = 0;
+    engine.stream.toHost(&squares, scalar(kSquares), 4);
+    engine.stream.synchronize();
+    result.gradNorm = std::sqrt(double(squares));
+    result.skipped = !std::isfinite(squares);
+    return result;
+  }
+
+  train::LossResult evalLoss(const train::TokenBatch &batch) override {
+    checkBatch(batch);
+    auto bindings = inputs(batch.ids, batch.labels, positionsOf(batch.positions, batch.B, batch.T), batch.B * batch.T);
+    bindings.push_back(scalar(kLoss));
+    bindings.push_back(scalar(kCount));
+    part(ModelPart::Loss).entry("loss").run(batch.B, batch.T, bindings);
+    float both[2];
+    engine.stream.toHost(&both[0], scalar(kLoss), 4);
+    engine.stream.toHost(&both[1], scalar(kCount), 4);
+    engine.stream.synchronize();
+    return {both[1] > 0 ? double(both[0]) / both[1] : 0, int64_t(both[1])};
+  }
+
+  HostTensor logits(std::span<const int32_t> ids, int64_t B, int64_t T, std::span<const int32_t> given) override {
+    checkTokens(ids, B, T, "id", false);
+    HostTensor out(type, {B, T, vocabulary});
+    DeviceMemory result(out.elements() * 4, "logits");
+    auto bindings = inputs(ids, {}, positionsOf(given, B, T), B * T);
+    bindings.push_back(result.data());
+    auto &executor = part(ModelPart::Logits).entry("model");
+    executor.usesGraphs = false; // the result is another one each time
+    executor.run(B, T, bindings);
+    engine.stream.toHost(out.view().data, result.data(), out.elements() * 4);
+    engine.stream.synchronize();
+    return out;
+  }
+
+  std::unique_ptr<train::Decoder> decoder(int64_t B) override {
+    // Token by token is the CPU's work: a copy of the model there, with the weights of now.
+    if (!host) {
+      CompileOptions options = compilation.options;
+      options.target = Target::Cpu;
+      options.precision = Precision::F32;
+      host = compileModel(source(), options);
+    }
+    for (size_t i = 0; i < specs.size(); ++i) {
+      auto from = parameter(i).bytes();
+      std::memcpy(host->parameter(i).data, from.data(), from.size());
+    }
+    return host->decoder(B);
+  }
+
+  CudaProgram &part(ModelPart which) {
+    auto &compiled = parts[int(which)];
+    if (!compiled) {
+      auto module = buildPart(compilation, program, which);
+      compiled = std::make_unique<CudaProgram>(compilation, engine, *module, entriesOf(which));
+    }
+    return *compiled;
+  }
+
+private:
+  /// Numbers on the GPU beside the arrays: those of @adamw first.
+  enum { kAdamw = 0, kSquares = 8, kLoss = 9, kCount = 10, kScale = 11, kScalars = 12 };
+  void *scalar(int64_t i) { return static_cast<char *>(scalars.data()) + 4 * i; }
+
+  ProgramSource source() {
+    ProgramSource source;
+    for (const auto &file : program.files())
+      source.files.push_back({file.path, file.text});
+    source.path = source.files.front().path;
+    for (const auto &param : program.params())
+      source.params.emplace_back(param.name, param.value);
+    return source;
+  }
+
+  static int64_t counted(const train::TokenBatch &batch) {
+    return std::count_if(batch.labels.begin(), batch.labels.end(), [](int32_t label) { return label >= 0; });
+  }
+
+  /// Copies tokens to the GPU; the leading bindings: ids, labels if any, weights, positions if any.
+  std::vector<void *> inputs(std::span<const int32_t> ids, std::span<const int32_t> labels, const Positions &positions,
+                             int64_t count) {
+    if (tokens.bytes() < 3 * count * 4) {
+      engine.stream.synchronize();
+      tokens = DeviceMemory(3 * count * 4, "tokens");
+      staged = PinnedMemory(3 * count * 4, "tokens");
+    }
+    // The copy before may be under way.
+    engine.stream.synchronize();
+    auto place = [&](int64_t which, std::span<const int32_t> from) -> void * {
+      char *to = static_cast<char *>(tokens.data()) + which * count * 4,
+           *by = static_cast<char *>(staged.data()) + which * count * 4;
+      std::memcpy(by, from.data(), from.size() * 4);
+      engine.stream.toDevice(to, by, from.size() * 4);
+      return to;
+    };
+    std::vector<void *> bindings{place(0, ids)};
+    if (!labels.empty())
+      bindings.push_back(place(1, labels));
+    char *base = weights.read();
+    for (size_t i : order)
+      bindings.push_back(base + flat.offsets[i] * 4);
+    if (!positions.empty())
+      bindings.push_back(place(2, positions));
+    return bindings;
+  }
+
+  void enqueueGradients(const train::TokenBatch &batch, char *to) {
+    checkBatch(batch);
+    auto bindings = inputs(batch.ids, batch.labels, positionsOf(batch.positions, batch.B, batch.T), batch.B * batch.T);
+    bindings.push_back(scalar(kLoss));
+    for (size_t i : order)
+      bindings.push_back(to + flat.offsets[i] * 4);
+    part(ModelPart::Train).entry("loss_and_grads").run(batch.B, batch.T, bindings);
+  }
+  double presentLoss() {
+    float loss = 0;
+    engine.stream.toHost(&loss, scalar(kLoss), 4);
+    engine.stream.synchronize();
+    return loss;
+  }
+
+  char *addends() {
+    if (!addend.bytes()) {
+      addend = DeviceMemory(flat.rows * kRow * 4, "gradients of a micro-batch");
+      engine.stream.fill(addend.data(), 0, addend.bytes());
+    }
+    return static_cast<char *>(addend.data());
+  }
+
+  void accumulate(char *sum, double scale) {
+    float factor = float(scale);
+    engine.stream.toDevice(scalar(kScale), &factor, 4);
+    engine.stream.synchronize();
+    void *bindings[] = {sum, addends(), scalar(kScale), sum};
+    part(ModelPart::Train).entry("accumulate").run(flat.rows, 1, bindings);
+  }
+
+  void update(const train::StepConfig &config) {
+    std::vector<float> values;
+    for (double x : adamwScalars(config))
+      values.push_back(float(x));
+    engine.stream.toDevice(scalar(kAdamw), values.data(), int64_t(values.size()) * 4);
+    char *p = weights.write(), *m = first.write(), *v = second.write();
+    std::vector<void *> bindings{p, gradients.read(), m, v, decay.data()};
+    for (size_t i = 0; i < values.size(); ++i)
+      bindings.push_back(scalar(kAdamw + i));
+    bindings.push_back(scalar(kSquares));
+    for (char *to : {p, m, v}) // in place
+      bindings.push_back(to);
+    part(ModelPart::Train).entry("adamw").run(flat.rows, 1, bindings);
+    engine.stream.synchronize(); // `values` goes
+  }
+
+  Engine &engine;
+  Mirror weights, gradients, first, second;
+  DeviceMemory decay, scalars, tokens, addend;
+  PinnedMemory staged;
+  std::unique_ptr<CudaProgram> parts[4];
+  std::unique_ptr<train::Model> host; ///< For decoding.
+};
+} // namespace
+
+std::unique_ptr<train::Model> tidegate::compileCudaModel(const ProgramSource &source, const CompileOptions &options) {
+  if (options.precision == Precision::F64)
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                       "expected precision f32 or bf16 on the GPU, but got f64, which runs on the CPU");
+  if (options.form == ScanForm::Token)
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                       "expected recurrences in chunk form on the GPU, but got the token form, which runs on the CPU");
+  return std::make_unique<CudaModel>(source, options);
+}
+
+runtime::cuda::CudaExecutor *tidegate::cudaGradientExecutor(train::Model &model) {
+  auto *cuda = dynamic_cast<CudaModel *>(&model);
+  return cuda ? &cuda->part(ModelPart::Train).entry("loss_and_grads") : nullptr;
+}

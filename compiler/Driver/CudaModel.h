@@ -1,0 +1,37 @@
+//===- CudaModel.h - A compiled model on the GPU ----------------*- C++ -*-===//
+#pragma once
+
+#include "compiler/Driver/Pipeline.h"
+#include "runtime/cuda/Executor.h"
+#include "runtime/train/Model.h"
+
+namespace tidegate {
+
+/// Errors: RuntimeError Device where there is no GPU, driver or CUDA library, with what is missing;
+/// InvalidArgument for precision f64 and for recurrences in token form.
+std::unique_ptr<train::Model> compileCudaModel(const ProgramSource &source, const CompileOptions &options);
+
+/// Functions of a fused module, ready to run on the GPU.
+class CudaProgram {
+public:
+  /// Plans `entries` and compiles their kernels. Errors are diagnostics of `compilation`.
+  CudaProgram(Compilation &compilation, runtime::cuda::Engine &engine, mlir::ModuleOp module,
+              llvm::ArrayRef<llvm::StringRef> entries);
+
+  runtime::cuda::CudaExecutor &entry(llvm::StringRef name) { return *executors.find(name)->second; }
+
+  /// Runs an entry on host memory: copies the first `numInputs` bindings to the GPU and the others back.
+  void runOnHost(llvm::StringRef name, int64_t B, int64_t T, std::span<void *const> bindings, size_t numInputs);
+
+private:
+  runtime::cuda::Engine &engine;
+  llvm::StringMap<std::unique_ptr<runtime::cuda::CudaExecutor>> executors;
+};
+
+/// The one GPU of the process. Errors: RuntimeError Device.
+runtime::cuda::Engine &cudaEngine();
+
+/// The compiled @loss_and_grads of a model on the GPU; null for one on the CPU.
+runtime::cuda::CudaExecutor *cudaGradientExecutor(train::Model &model);
+
+} // namespace tidegate
