@@ -4,6 +4,7 @@
 #include "runtime/core/Error.h"
 #include "runtime/device/Library.h"
 #include "runtime/device/arguments.cuh"
+#include "runtime/device/attention_shape.cuh"
 
 #include <algorithm>
 #include <bit>
@@ -67,8 +68,8 @@ public:
   void operator()(const LookupGrad &);
   void operator()(const ShortConv &);
   void operator()(const Positions &);
-  void operator()(const Attention &) {}
-  void operator()(const AttentionGrad &) {}
+  void operator()(const Attention &);
+  void operator()(const AttentionGrad &);
 
 private:
   /// The address of a buffer; null for -1.
@@ -102,6 +103,14 @@ private:
 
   /// The past of the token after the last.
   void lastRows(int rows, int past, int next, int64_t batch, int64_t tokens, int64_t edge, int64_t width);
+
+  AttentionArguments argumentsOf(const Attention &) const;
+  /// Bytes of an operand's element in shared memory: that of the widest of them.
+  int operandBytes(std::initializer_list<int> buffers) const {
+    return std::ranges::all_of(buffers, [&](int buffer) { return buffer < 0 || type(buffer) == Dtype::BF16; }) ? 2 : 4;
+  }
+  /// The element type of an optional operand; an absent one does not make the others wider.
+  Dtype typeOr(int buffer, Dtype absent) const { return buffer < 0 ? absent : type(buffer); }
 
   const Frame &frame;
 };
@@ -208,6 +217,100 @@ void Launches::operator()(const Positions &p) {
   add({"positions", "elements.cuh", "PositionArguments", callOf("positionsBlock", "blockIdx.x")},
       {.blocks = ceilDiv(batch * tokens, kBuiltinThreads)},
       PositionArguments{ints(p.first), static_cast<int *>(at(p.out)), static_cast<int *>(at(p.next)), batch, tokens});
+}
+
+AttentionArguments Launches::argumentsOf(const Attention &s) const {
+  if (s.keyWidth < 1 || s.valueWidth < 1 || std::max(s.keyWidth, s.valueWidth) > kMaxAttentionWidth)
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                       "expected heads of 1 to " + std::to_string(kMaxAttentionWidth) +
+                           " channels in attention on the GPU, but got keys of " + std::to_string(s.keyWidth) +
+                           " and values of " + std::to_string(s.valueWidth));
+  const int64_t tokens = at(s.tokens);
+  if (tokens + s.window > INT32_MAX)
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                       "expected fewer than 2^31 tokens and rows of the window in attention, but got " +
+                           std::to_string(tokens) + " and " + std::to_string(s.window));
+  return {at(s.query), at(s.key), at(s.value), ints(s.positions), at(s.pastKey), at(s.pastValue), at(s.out), at(s.lse),
+          at(s.batch), tokens,    s.heads,     s.keyHeads,        s.keyWidth,    s.valueWidth,    s.window};
+}
+
+void Launches::operator()(const Attention &s) {
+  const AttentionArguments a = argumentsOf(s);
+  const int bytes = operandBytes({s.query, s.key, s.value, s.pastKey, s.pastValue});
+  const AttentionShape shape = attentionShape(bytes, int(std::max(s.keyWidth, s.valueWidth)));
+  add({"attention", "attention.cuh", "AttentionArguments",
+       callOf("attentionBlock", "blockIdx.x, blockIdx.y, blockIdx.z, shared", type(s.query), type(s.key), type(s.value),
+              typeOr(s.pastKey, type(s.key)), typeOr(s.pastValue, type(s.value)), type(s.out), type(s.lse), s.keyWidth,
+              s.valueWidth),
+       bytes == 2 ? 2 : 1},
+      {.blocks = a.tokens ? ceilDiv(a.tokens, shape.own) : 0,
+       .sharedBytes = attentionShared(bytes, int(s.keyWidth), int(s.valueWidth)),
+       .blocksY = s.heads,
+       .blocksZ = a.batch},
+      a);
+  if (s.nextKey >= 0)
+    lastRows(s.key, s.pastKey, s.nextKey, a.batch, a.tokens, s.window - 1, s.keyHeads * s.keyWidth);
+  if (s.nextValue >= 0)
+    lastRows(s.value, s.pastValue, s.nextValue, a.batch, a.tokens, s.window - 1, s.keyHeads * s.valueWidth);
+}
+
+void Launches::operator()(const AttentionGrad &g) {
+  const Attention &s = g.of;
+  const AttentionArguments of = argumentsOf(s);
+  const int64_t padded = ceilDiv(of.tokens, kAttentionGroup) * kAttentionGroup, groups = padded / kAttentionGroup;
+  const bool hasPast = s.pastKey >= 0;
+  AttentionGradArguments a{of,
+                           at(g.outGrad),
+                           at(g.lseGrad),
+                           at(g.queryGrad),
+                           at(g.keyGrad),
+                           at(g.valueGrad),
+                           hasPast ? at(g.pastKeyGrad) : nullptr,
+                           hasPast ? at(g.pastValueGrad) : nullptr,
+                           take<float>(of.batch * s.heads * padded),
+                           take<float>(of.batch * s.heads * padded),
+                           take<int>(of.batch * padded),
+                           take<int>(of.batch * groups * 2),
+                           padded};
+  const int keyWidth = int(s.keyWidth), valueWidth = int(s.valueWidth), width = std::max(keyWidth, valueWidth);
+  const int bytes = operandBytes({s.query, s.key, s.value, s.pastKey, s.pastValue, g.outGrad});
+  const Dtype pastKey = typeOr(s.pastKey, type(s.key)), pastValue = typeOr(s.pastValue, type(s.value));
+  auto kernel = [&](const char *name, const std::string &call) {
+    return BuiltinKernel{name, "attention_grad.cuh", "AttentionGradArguments", call, bytes == 2 ? 2 : 1};
+  };
+  const char *const place = "blockIdx.x, blockIdx.y, blockIdx.z, shared";
+  add(kernel("attention_base", callOf("attentionBaseBlock", "blockIdx.x", type(s.out), type(g.outGrad), type(s.lse),
+                                      type(g.lseGrad), s.valueWidth)),
+      {.blocks = of.batch * groups}, a);
+  add(kernel("attention_query_grad",
+             callOf("attentionQueryGradBlock", place, type(s.query), type(s.key), type(s.value), pastKey, pastValue,
+                    type(g.outGrad), type(g.queryGrad), s.keyWidth, s.valueWidth)),
+      {.blocks = ceilDiv(of.tokens, queryGradShape(bytes, width).own),
+       .sharedBytes = queryGradShared(bytes, keyWidth, valueWidth),
+       .blocksY = s.heads,
+       .blocksZ = of.batch},
+      a);
+  auto byKeys = [&](int64_t isByKeys, int64_t isByValues) {
+    add(kernel("attention_key_grad",
+               callOf("attentionKeyGradBlock", place, type(s.query), type(s.key), type(s.value), pastKey, pastValue,
+                      type(g.outGrad), type(g.keyGrad), type(g.valueGrad), type(g.pastKeyGrad), type(g.pastValueGrad),
+                      s.keyWidth, s.valueWidth, isByKeys, isByValues)),
+        {.blocks = ceilDiv(of.tokens + (hasPast ? s.window - 1 : 0), keyGradShape(bytes, width).own),
+         .sharedBytes = keyGradShared(bytes, keyWidth, valueWidth),
+         .blocksY = s.keyHeads,
+         .blocksZ = of.batch},
+        a);
+  };
+  if (keyGradIsSplit(keyWidth, valueWidth)) {
+    byKeys(1, 0);
+    byKeys(0, 1);
+  } else {
+    byKeys(1, 1);
+  }
+  // Without a past the gradients by it are zeros.
+  for (auto [buffer, rowWidth] : {std::pair{g.pastKeyGrad, s.keyWidth}, {g.pastValueGrad, s.valueWidth}})
+    if (buffer >= 0 && !hasPast)
+      all.push_back(fillOf({at(buffer), type(buffer)}, of.batch * (s.window - 1) * s.keyHeads * rowWidth, 0));
 }
 
 Launches launchesOf(const Step &step, const Frame &frame) {

@@ -107,13 +107,17 @@ struct AttentionArguments {
   long long batch, tokens, heads, keyHeads, keyWidth, valueWidth, window;
 };
 
-/// Of the backward. `base` and `scaledLse` are batch x heads x tokens: the part
-/// of every slope that does not depend on the key, and lse in units of log 2.
+/// The gradients of attention. What the tokens need beside their rows is worked out
+/// first, padded to whole groups of kAttentionGroup tokens (`padded` in all).
 struct AttentionGradArguments {
-  AttentionArguments of;
+  AttentionArguments of; ///< its results are read
   const void *outGrad, *lseGrad;
   void *queryGrad, *keyGrad, *valueGrad, *pastKeyGrad, *pastValueGrad;
-  float *base, *scaledLse;
+  float *base;      ///< batch x heads x padded: the part of a slope that no key changes
+  float *scaledLse; ///< batch x heads x padded: lse in units of log 2; inf beyond the end
+  int *first;       ///< batch x padded: the first row that a token sees
+  int *groups;      ///< batch x padded / kAttentionGroup x 2: the lowest and the highest of them
+  long long padded;
 };
 
 } // namespace tidegate::device

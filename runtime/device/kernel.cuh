@@ -15,8 +15,9 @@ constexpr int kThreads = 32 * kWarps;
 
 constexpr int smallerOf(int a, int b) { return a < b ? a : b; }
 
-TIDEGATE_DEVICE int laneIndex() { return threadIndex() % 32; }
-TIDEGATE_DEVICE int warpIndex() { return threadIndex() / 32; }
+// Unsigned, so that the compiler knows their ranges: addresses then fold into constants.
+TIDEGATE_DEVICE int laneIndex() { return static_cast<unsigned>(threadIndex()) % 32; }
+TIDEGATE_DEVICE int warpIndex() { return static_cast<unsigned>(threadIndex()) / 32; }
 
 #ifndef TIDEGATE_SOFTWARE_WARP
 /// Which block of how many this is, and the dynamic shared memory of the block,

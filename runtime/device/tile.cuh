@@ -49,9 +49,10 @@ struct SharedTile {
 
   /// The element (row, col). Scope: thread.
   TIDEGATE_DEVICE T *at(int row, int col) const {
-    int panel = col / kPanel, unit = col % kPanel / kUnit;
-    int turned = unit ^ (row * kRowBytes / 128 % (kRowBytes / 16));
-    return reinterpret_cast<T *>(base + panel * (rows * kRowBytes) + row * kRowBytes + turned * 16) + col % kUnit;
+    // Unsigned, so that places that differ by whole blocks differ by a constant.
+    const unsigned r = row, c = col, panel = c / kPanel, unit = c % kPanel / kUnit;
+    const unsigned turned = unit ^ (r * kRowBytes / 128 % (kRowBytes / 16));
+    return reinterpret_cast<T *>(base + (panel * (rows * kRowBytes) + r * kRowBytes + turned * 16)) + c % kUnit;
   }
   TIDEGATE_DEVICE float get(int row, int col) const { return toFloat(*at(row, col)); }
   TIDEGATE_DEVICE void set(int row, int col, float value) const { *at(row, col) = Converter<T>::from(value); }

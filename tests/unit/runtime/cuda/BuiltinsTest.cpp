@@ -66,6 +66,30 @@ std::vector<BuiltinLaunch> convolutions(int64_t rows, int64_t weight, int64_t ch
   return all;
 }
 
+std::vector<BuiltinLaunch> attentions(int64_t operand, int64_t keyWidth, int64_t valueWidth, bool hasPast) {
+  OneStep plan;
+  Attention a;
+  a.query = plan.buffer(operand), a.key = plan.buffer(operand), a.value = plan.buffer(operand);
+  a.out = plan.buffer(operand), a.lse = plan.buffer(4), a.positions = plan.buffer(4);
+  if (hasPast)
+    a.pastKey = plan.buffer(operand), a.pastValue = plan.buffer(operand);
+  a.nextKey = plan.buffer(operand), a.nextValue = plan.buffer(operand);
+  a.batch = kBatch, a.tokens = kTokens, a.heads = 16, a.keyHeads = 8;
+  a.keyWidth = keyWidth, a.valueWidth = valueWidth, a.window = 2048;
+  auto all = plan.launches(a);
+  AttentionGrad g{a,
+                  plan.buffer(operand),
+                  -1,
+                  plan.buffer(operand),
+                  plan.buffer(operand),
+                  plan.buffer(operand),
+                  plan.buffer(operand),
+                  plan.buffer(operand)};
+  for (auto &launch : plan.launches(g))
+    all.push_back(launch);
+  return all;
+}
+
 /// Compiles for both architectures; prints what they use.
 void expectToFit(const std::vector<BuiltinLaunch> &launches) {
   if (std::string why = Nvrtc::whyMissing(); !why.empty())
@@ -111,6 +135,50 @@ TEST(Builtins, PassesThroughMemoryFit) {
   all.push_back(castOf({nullptr, Dtype::BF16}, {nullptr, Dtype::F32}, 1001));
   all.push_back(fillOf({nullptr, Dtype::BF16}, 1001, 1));
   expectToFit(all);
+}
+
+TEST(Builtins, AttentionsFit) {
+  for (int64_t width : {64, 128, 256})
+    expectToFit(attentions(2, width, width, false));
+  expectToFit(attentions(2, 80, 48, true));
+  expectToFit(attentions(4, 64, 64, false));
+}
+
+TEST(Builtins, GradientsByKeysAndValuesAreSplitWhereTheyAreWide) {
+  auto passes = [](int64_t width) {
+    int64_t count = 0;
+    for (auto &launch : attentions(2, width, width, true))
+      count += launch.kernel.name == "attention_key_grad";
+    return count;
+  };
+  EXPECT_EQ(1, passes(128));
+  EXPECT_EQ(2, passes(144));
+  EXPECT_THROW(passes(257), RuntimeError);
+}
+
+/// Heads wider than any architecture's shared memory holds would be found at launch only.
+TEST(Builtins, SharedMemoryOfAttentionSuffices) {
+  for (int64_t bytes : {2, 4})
+    for (int64_t width : {16, 64, 80, 128, 256})
+      for (auto &launch : attentions(bytes, width, width, false))
+        EXPECT_LE(launch.shape.sharedBytes, (bytes == 4 && width > 128 ? 227 : 163) << 10) << launch.kernel.call;
+}
+
+/// Without a past the gradients by it are zeros.
+TEST(Builtins, GradientsByAMissingPastAreFilled) {
+  auto fills = [](bool hasPast) {
+    int64_t count = 0;
+    for (auto &launch : attentions(2, 64, 64, hasPast))
+      if (launch.kernel.name == "fill") {
+        auto a = argumentOf<tidegate::device::FillArguments>(launch);
+        EXPECT_EQ(4 * 2047 * 8 * 64, a.count);
+        EXPECT_EQ(0, a.value);
+        ++count;
+      }
+    return count;
+  };
+  EXPECT_EQ(2, fills(false));
+  EXPECT_EQ(0, fills(true));
 }
 
 TEST(Builtins, ALookupHasAWarpPerRow) {
