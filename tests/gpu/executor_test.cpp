@@ -149,8 +149,10 @@ struct Case {
   /// Compares each result, by its largest difference over its largest value. `bound` is for f32; bf16 results may be
   /// off by one rounding, and by `bound16` where bf16 operands are rounded on the way.
   void compare(const std::string &name, double bound, double bound16 = 0x1p-8) {
-    for (const ProgramText &program : builtinPrograms(plan))
-      programs.try_emplace(program.source, program);
+    check(name, [&] {
+      for (const ProgramText &program : builtinPrograms(plan))
+        programs.try_emplace(program.source, program);
+    });
     for (const KernelText &text : texts)
       programs.try_emplace(text.program.source, text.program);
     later([test = *this, name, bound, bound16](Engine &engine) mutable {
