@@ -1,5 +1,6 @@
 //===- Bench.cpp - Measured times of a training step ------------*- C++ -*-===//
 #include "compiler/Driver/CpuModel.h"
+#include "compiler/Driver/CudaModel.h"
 #include "runtime/core/Blas.h"
 #include "runtime/core/Random.h"
 #include "runtime/train/Init.h"
@@ -28,6 +29,31 @@ double productRate(int64_t n) {
     auto start = Clock::now();
     runtime::gemm(false, true, n, n, n, Real(1), a.data(), n, b.data(), n, Real(0), c.data(), n);
     best = std::max(best, 2.0 * n * n * n / since(start));
+  }
+  return best;
+}
+
+/// One large product on the GPU, of numbers that are not zeros.
+double cudaProductRate(Precision precision) {
+  using namespace runtime::cuda;
+  const int64_t n = precision == Precision::BF16 ? 8192 : 4096, bytes = precision == Precision::BF16 ? 2 : 4;
+  const runtime::Dtype dtype = precision == Precision::BF16 ? runtime::Dtype::BF16 : runtime::Dtype::F32;
+  Engine &engine = cudaEngine();
+  DeviceMemory a(n * n * bytes, "a product"), b(n * n * bytes, "a product"), c(n * n * bytes, "a product");
+  std::vector<uint16_t> numbers(n * n * bytes / 2);
+  runtime::RandomStream random(1, "product");
+  for (size_t i = 0; i < numbers.size(); ++i) // halves of floats and bfloat16 numbers between 1/2 and 2
+    numbers[i] = uint16_t(0x3f00 + random.below(0x100, i));
+  engine.stream.toDevice(a.data(), numbers.data(), a.bytes());
+  engine.stream.toDevice(b.data(), numbers.data(), b.bytes());
+  double best = 0;
+  for (int i = 0; i < 10; ++i) {
+    Event begin, end;
+    begin.record(engine.stream);
+    engine.blas.multiply(engine.stream, {false, false, n, n, n, 1, dtype, dtype, dtype}, a.data(), b.data(), c.data());
+    end.record(engine.stream);
+    end.synchronize();
+    best = std::max(best, 2.0 * n * n * n / Event::seconds(begin, end));
   }
   return best;
 }
@@ -71,7 +97,10 @@ BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t
   BenchReport report;
   auto start = Clock::now();
   auto model = compileModel(source, options);
-  runtime::Executor &executor = gradientExecutor(*model);
+  const bool isCuda = options.target == Target::Cuda;
+  runtime::cuda::CudaExecutor *cuda = isCuda ? cudaGradientExecutor(*model) : nullptr;
+  runtime::Executor *cpu = isCuda ? nullptr : &gradientExecutor(*model);
+  const runtime::Plan &plan = isCuda ? cuda->plan() : cpu->plan();
   report.compileSeconds = since(start);
   train::initialiseParameters(*model, 1);
   runtime::RandomStream random(1, "bench");
@@ -85,24 +114,40 @@ BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t
   model->trainStep({ids, labels, B, T}, config); // warm up: memory, code, threads
 
   std::map<std::string, BenchReport::Row> rows;
-  std::vector<double> steps;
-  executor.onStep = [&](size_t i, double seconds) {
-    auto row = rowOf(executor.plan(), executor.plan().steps[i], B, T);
+  std::function<void(size_t, double)> onStep = [&](size_t i, double seconds) {
+    auto row = rowOf(plan, plan.steps[i], B, T);
     auto &sum = rows.try_emplace(row.what, BenchReport::Row{row.what, row.where, 0, 0, 0}).first->second;
     ++sum.calls;
     sum.seconds += seconds;
     sum.flops += row.flops;
   };
-  for (int i = 0; i < repeats; ++i) {
-    config.step = i + 2;
+  int64_t step = 1;
+  auto run = [&] {
+    config.step = ++step;
     start = Clock::now();
     model->trainStep({ids, labels, B, T}, config);
-    steps.push_back(since(start));
+    return since(start);
+  };
+  std::vector<double> steps;
+  if (isCuda) { // whole steps as they are trained, then as many with events between their parts
+    run();
+    for (int i = 0; i < repeats; ++i)
+      steps.push_back(run());
+    cuda->onStep = onStep;
+    for (int i = 0; i < repeats; ++i)
+      run();
+    cuda->onStep = nullptr;
+  } else {
+    cpu->onStep = onStep;
+    for (int i = 0; i < repeats; ++i)
+      steps.push_back(run());
+    cpu->onStep = nullptr;
   }
-  executor.onStep = nullptr;
   report.stepSeconds = median(steps);
-  report.flops = executor.plan().flops(B, T);
-  report.productsPerSecond = options.precision == Precision::F64 ? productRate<double>(2048) : productRate<float>(2048);
+  report.flops = plan.flops(B, T);
+  report.productsPerSecond = isCuda                                   ? cudaProductRate(options.precision)
+                             : options.precision == Precision::F64 ? productRate<double>(2048)
+                                                                      : productRate<float>(2048);
   for (auto &[name, row] : rows) {
     row.calls /= repeats;
     row.seconds /= repeats;

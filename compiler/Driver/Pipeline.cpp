@@ -100,6 +100,8 @@ void Compilation::lowerRecurrences(ModuleOp module) {
     pm.addPass(rec::createRecToChunk(chunk));
     pm.addPass(createCanonicalizerPass());
     pm.addPass(createCSEPass());
+    if (options.target == Target::Cuda)
+      pm.addPass(rec::createRecNarrowValues());
     if (options.lowRank == LowRank::Fused) {
       pm.addPass(rec::createRecSinkLowRank());
       pm.addPass(createCanonicalizerPass());
@@ -163,6 +165,11 @@ void Compilation::fuse(ModuleOp module) {
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
   pm.addPass(createSymbolDCEPass());
+  if (options.target == Target::Cuda) {
+    pm.addPass(rec::createRecSplit());
+    pm.addPass(createCanonicalizerPass());
+    pm.addPass(createCSEPass());
+  }
   pm.addNestedPass<func::FuncOp>(nn::createFuseRows());
   if (options.precision == Precision::BF16)
     pm.addPass(nn::createStorage());

@@ -157,7 +157,10 @@ std::vector<std::pair<std::string, std::string>> tidegate::stages() {
 }
 
 std::string tidegate::emitStage(const ProgramSource &source, const std::string &stage, const CompileOptions &options) {
-  Compilation compilation(options);
+  CompileOptions chosen = options;
+  if (stage == "tile" || stage == "cuda")
+    chosen.target = Target::Cuda;
+  Compilation compilation(chosen);
   LoadedProgram program(source);
   if (stage == "fused")
     return textOf(*buildPart(compilation, program, ModelPart::Train));

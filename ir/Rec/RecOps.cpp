@@ -160,7 +160,8 @@ LogicalResult ScanOp::verify() {
   Outer outer = Outer::of(getInputs(), getKinds(), getChunk());
   for (auto [i, v] : llvm::enumerate(getInputs())) {
     auto leading = outer.leading(kindOf(i));
-    if (int64_t own = kindOf(i) == OperandKind::Token ? tensorOf(v).getDimSize(2) : 0; own > 0 && outer.heads % own == 0)
+    bool mayShare = kindOf(i) == OperandKind::Token || kindOf(i) == OperandKind::Step;
+    if (int64_t own = mayShare ? tensorOf(v).getDimSize(2) : 0; own > 0 && outer.heads % own == 0)
       leading.back() = own;
     if (tensorOf(v).getShape().take_front(leading.size()) != ArrayRef<int64_t>(leading)) { // scan_c4
       unsigned at = i;

@@ -52,7 +52,7 @@ def Rec_ScanOp : Rec_Op<"scan", [Pure, SingleBlock, AttrSizedOperandSegments, Is
     - token:  `B x T x H' x rest`, H' dividing H: head h reads h / (H / H');
       the body sees `rest` when `chunk` is 1, else `chunk x rest`, whose rows
       beyond `T` are zero;
-    - step:   `B x N x H x rest`; the body sees `rest`, the slice of its step;
+    - step:   `B x N x H' x rest`; the body sees `rest`, the slice of its step;
     - head:   `H x rest`; the body sees `rest`;
     - shared: `rest`, seen whole;
     - row:    `B x H x rest`; the body sees `rest`, in every step the same.
@@ -73,7 +73,7 @@ def Rec_ScanOp : Rec_Op<"scan", [Pure, SingleBlock, AttrSizedOperandSegments, Is
       number of heads of an operand;
     - (C3) `inits` has at most one value per state, of its type outside, with or
       without B;
-    - (C4) operands agree in B, T, N and H, but for token operands of fewer heads;
+    - (C4) operands agree in B, T, N and H, but for token and step operands of fewer heads;
     - (C5) `heads`, if given, has one divisor of H per output, H itself for
       outputs per step.
 

@@ -67,6 +67,37 @@ def RecSinkLowRank : Pass<"rec-sink-low-rank", "::mlir::ModuleOp"> {
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
 }
 
+def RecNarrowValues : Pass<"rec-narrow-values", "::mlir::ModuleOp"> {
+  let summary = "Chunk scans of wide states have more heads of narrow ones";
+  let description = [{
+    A chunk scan whose states have more than `elements` numbers becomes one with n
+    times the heads, the smallest n with which they have no more: head h of the new
+    scan works on columns of value head h / n, and shares its queries, keys and
+    gates. Only shapes change, since columns of a state do not meet. Gradients of
+    what is shared are sums over heads, as for grouped heads. Runs before autodiff;
+    scans with initial states, and those whose final states are used, stay.
+
+    Example: tests/passes/Rec/rec-narrow-values.mlir.
+  }];
+  let options = [Option<"elements", "elements", "int64_t", "16384", "Numbers of a state at most">];
+  let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
+}
+
+def RecSplit : Pass<"rec-split", "::mlir::ModuleOp"> {
+  let summary = "Chunk scans become a chain of states between scans without states";
+  let description = [{
+    For processors with many cores. A chunk scan with outputs becomes up to three:
+    one without states for the products of the chain that no state enters (the
+    inverse of `I - M` above all), kept per step; one with the states and without
+    outputs, which keeps its entry states; and one without states that computes the
+    outputs from the operands and the entry states. Scans without states run their
+    steps side by side. Solves become products with the inverse.
+
+    Example: tests/passes/Rec/rec-split.mlir.
+  }];
+  let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
+}
+
 def RecExposeStates : Pass<"rec-expose-states", "::mlir::ModuleOp"> {
   let summary = "States of scans, pasts of convolutions and attentions become arguments and results";
   let description = [{

@@ -95,8 +95,11 @@ protected:
     ASSERT_TRUE(succeeded(cpu));
     (*cpu)->entry("loss_and_grads").run(c.B, c.T, want.all);
 
+    options.target = Target::Cuda;
+    Compilation forDevice(options);
+    auto deviceModule = buildPart(forDevice, program, ModelPart::Train);
     cuda::KernelSet kernels(bf16);
-    auto plan = buildPlan(entry, kernels);
+    auto plan = buildPlan(deviceModule->lookupSymbol<FuncOp>("loss_and_grads"), kernels);
     ASSERT_TRUE(succeeded(plan));
     played::playKernels(*plan, kernels.kernels());
     runtime::Executor played(std::move(*plan));
@@ -145,7 +148,6 @@ void compareFunction(const std::string &file, const std::string &name, std::map<
   played::playKernels(*plan, kernels.kernels());
   runtime::Executor executor(std::move(*plan));
   executor.run(1, T, have.all);
-  if (getenv("DUMP")) for (size_t i = want.firstResult; i < want.floats.size(); ++i) { int64_t w = want.floats[i].size() / T; printf("result %zu\n", i - want.firstResult); for (int t = 0; t < T; ++t) { double e = 0, n = 0; for (int j = 0; j < w; ++j) { e = std::max(e, std::abs(double(want.floats[i][t*w+j]) - have.floats[i][t*w+j])); n = std::max(n, std::abs(double(want.floats[i][t*w+j]))); } printf("%d: %.2e of %.2e\n", t, e, n); } }
   for (size_t i = want.firstResult; i < want.floats.size(); ++i)
     EXPECT_LT(distance(have.floats[i], want.floats[i], 1e-9), bound) << "result " << i - want.firstResult << ": " << have.floats[i][0] << " " << have.floats[i][1] << " for " << want.floats[i][0] << " " << want.floats[i][1];
 }
@@ -173,7 +175,7 @@ static ParamList with(ParamList more) {
 INSTANTIATE_TEST_SUITE_P(
     Examples, CudaPlayTest,
     testing::Values(Case{"gla", "gla", with({{"mlp_width", "48"}})},
-                    Case{"delta_net", "delta_net", with({{"mlp_width", "48"}})}, Case{"big_delta_net", "delta_net", with({{"mlp_width", "48"}, {"D", "128"}})}, Case{"big_gla", "gla", with({{"mlp_width", "48"}, {"D", "128"}})},
+                    Case{"delta_net", "delta_net", with({{"mlp_width", "48"}})},
                     Case{"gated_deltanet", "gated_deltanet", with({{"mlp_width", "48"}, {"head_dim", "16"}})},
                     Case{"gdn_grouped", "gated_deltanet", with({{"mlp_width", "48"}, {"head_dim", "16"}, {"H_v", "4"}})},
                     Case{"kda", "kda", with({{"mlp_width", "48"}, {"head_dim", "16"}})},

@@ -1,4 +1,5 @@
-//===- CpuEntry.cpp - Any function of a program on the CPU ------*- C++ -*-===//
+//===- Entry.cpp - Any function of a program --------------------*- C++ -*-===//
+#include "compiler/Driver/CudaModel.h"
 #include "compiler/Driver/Pipeline.h"
 #include "compiler/Plan/CpuProgram.h"
 #include "runtime/core/Error.h"
@@ -46,9 +47,10 @@ EntryProgram::Views viewsOf(const EntryProgram::Tensors &tensors) {
   return views;
 }
 
-class CpuEntry : public EntryProgram {
+/// A function on either target.
+class CompiledEntry : public EntryProgram {
 public:
-  CpuEntry(const ProgramSource &source, const std::string &entry, const CompileOptions &options,
+  CompiledEntry(const ProgramSource &source, const std::string &entry, const CompileOptions &options,
            const std::map<std::string, std::vector<int64_t>> &inputShapes, const std::map<std::string, int64_t> &sizes)
       : compilation(options), program(source) {
     generate.entry = entry;
@@ -107,7 +109,7 @@ public:
       expect(spec, it->second, sizes.of(spec), "output");
       bindings.push_back(it->second.data);
     }
-    forward().run(sizes.B, sizes.T, bindings);
+    execute(forwardProgram, /*isVjp=*/false, sizes, bindings, in.size());
   }
 
   void vjpOn(const Views &inputs, const Views &cotangents, const Views &gradients) override {
@@ -133,7 +135,7 @@ public:
     for (const ValueSpec &spec : in)
       if (runtime::isFloating(spec.dtype))
         push(gradients, spec, "gradient of");
-    backward().run(sizes.B, sizes.T, bindings);
+    execute(backwardProgram, /*isVjp=*/true, sizes, bindings, in.size() + out.size());
   }
 
   /// B and T from the inputs; every input checked against them.
@@ -199,41 +201,47 @@ private:
     return bindings;
   }
 
+  /// A compiled function: bindings in host memory, the first `inputs` of them to read.
+  using Runner = std::function<void(const CallSizes &, std::span<void *const> bindings, size_t inputs)>;
+
+  void execute(Runner &runner, bool isVjp, const CallSizes &sizes, std::span<void *const> bindings, size_t inputs) {
+    if (!runner)
+      runner = compile(isVjp);
+    runner(sizes, bindings, inputs);
+  }
+
   /// Compiles one function of the entry's module; the others only serve it.
-  std::unique_ptr<CpuProgram> compile(bool isVjp, std::string &name) {
+  Runner compile(bool isVjp) {
     auto module = compilation.generate(program, generate);
     compilation.lowerRecurrences(*module);
     FuncOp function = entryOf(*module);
     if (isVjp)
       function = compilation.buildVjp(function);
-    name = function.getName().str();
+    const std::string name = function.getName().str();
     for (auto other : module->getOps<FuncOp>())
       if (other != function)
         other.setPrivate();
     compilation.fuse(*module);
+    if (compilation.options.target == Target::Cuda) {
+      auto cuda = std::make_shared<CudaProgram>(compilation, cudaEngine(), *module, llvm::StringRef(name));
+      return [cuda, name](const CallSizes &sizes, std::span<void *const> bindings, size_t inputs) {
+        cuda->runOnHost(name, sizes.B, sizes.T, bindings, inputs);
+      };
+    }
     auto result = CpuProgram::compile(*module, {name}, compilation.threads());
     if (failed(result))
       compilation.fail();
-    return std::move(*result);
-  }
-
-  runtime::Executor &forward() {
-    if (!forwardProgram)
-      forwardProgram = compile(false, forwardName);
-    return forwardProgram->entry(forwardName);
-  }
-  runtime::Executor &backward() {
-    if (!backwardProgram)
-      backwardProgram = compile(true, backwardName);
-    return backwardProgram->entry(backwardName);
+    return [cpu = std::shared_ptr<CpuProgram>(std::move(*result)), name](const CallSizes &sizes,
+                                                                         std::span<void *const> bindings, size_t) {
+      cpu->entry(name).run(sizes.B, sizes.T, bindings);
+    };
   }
 
   Compilation compilation;
   LoadedProgram program;
   dsl::GenerateOptions generate;
   std::vector<ValueSpec> in, out;
-  std::string forwardName, backwardName;
-  std::unique_ptr<CpuProgram> forwardProgram, backwardProgram;
+  Runner forwardProgram, backwardProgram;
 };
 } // namespace
 
@@ -248,5 +256,5 @@ std::unique_ptr<EntryProgram>
 tidegate::compileEntry(const ProgramSource &source, const std::string &entry, const CompileOptions &options,
                        const std::map<std::string, std::vector<int64_t>> &inputShapes,
                        const std::map<std::string, int64_t> &sizes) {
-  return std::make_unique<CpuEntry>(source, entry, options, inputShapes, sizes);
+  return std::make_unique<CompiledEntry>(source, entry, options, inputShapes, sizes);
 }
