@@ -155,10 +155,29 @@ TIDEGATE_DEVICE void makeRight(unsigned (&b)[4], F value) {
   }
 }
 
+/// Log decays of a block of rows and columns that are so far apart are not mild.
+constexpr float kMildDecay = 60;
+
+/// Whether 16 channels from `d` decay so little over the rows from `row` and the
+/// columns from `col` that e^(gq - gk[col]) and e^(gk[col] - gk) are ordinary numbers
+/// for all of them: gates fall along time, so the first column and the last rows
+/// tell. The same in all lanes. Scope: warp.
+template <int rows, int cols, int width>
+TIDEGATE_DEVICE bool isMild(const SharedTile<float, rows, width> &gq, const SharedTile<float, cols, width> &gk, int row,
+                            int col, int d) {
+  int c = d + laneIndex() % 16;
+  float first = *gk.at(col, c), last = ::fminf(*gk.at(col + 15, c), *gq.at(row + 15, c));
+  float rise = ::fmaxf(first - last, *gq.at(row, c) - first); // a row may stand before the first column
+#pragma unroll
+  for (int mask = 1; mask < 16; mask *= 2)
+    rise = ::fmaxf(rise, shuffleXor(rise, mask));
+  return rise < kMildDecay;
+}
+
 /// p[j, m] = sum over d of q[j, d] k[m, d] e^(gq[j, d] - gk[m, d]) where m is
 /// before j, else 0. Blocks before each other go through the tensor cores around
-/// the gate of the block's last column; others, and float operands, are summed in
-/// float. Columns of a token stand in the order of time. Scope: block, after
+/// the gate of the block's last column, others around that of the first one if they
+/// decay mildly; the rest, and float operands, are summed in float. Columns of a token stand in the order of time. Scope: block, after
 /// syncBlock.
 template <typename Rows, typename Cols, typename T, int rows, int cols, int width>
 TIDEGATE_DEVICE void decayScores(Fragment<rows, cols> &p, const SharedTile<T, rows, width> &q,
@@ -194,16 +213,34 @@ TIDEGATE_DEVICE void decayScores(Fragment<rows, cols> &p, const SharedTile<T, ro
         }
         continue;
       }
-#pragma unroll
-      for (int e = 0; e < 8; ++e) {
-        int r = row + F::rowIn(e), m = col + F::colIn(e);
-        float sum = 0;
-        if (isBefore<Rows, Cols>(m, r))
 #pragma unroll 1
-          for (int d = 0; d < width; ++d)
-            sum += q.get(r, d) * k.get(m, d) * expDecay(*gq.at(r, d) - *gk.at(m, d));
-        block[e] = sum;
+      for (int d = 0; d < width; d += 16) {
+        if (sizeof(T) == 2 && isMild(gq, gk, row, col, d)) {
+          unsigned a[4], b[4];
+          makeLeft(a, [&](int r, int c) {
+            return decayed(q.pair(row + r, d + c), gq.pair(row + r, d + c), gk.pair(col, d + c));
+          });
+          makeRight(b, [&](int c, int m) {
+            return decayed(k.pair(col + m, d + c), gk.pair(col, d + c), gk.pair(col + m, d + c));
+          });
+          multiplyBlock(block, a, b);
+          continue;
+        }
+#pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          int r = row + F::rowIn(e), m = col + F::colIn(e);
+          float sum = 0;
+          if (isBefore<Rows, Cols>(m, r))
+#pragma unroll 1
+            for (int c = d; c < d + 16; ++c)
+              sum += q.get(r, c) * k.get(m, c) * expDecay(*gq.at(r, c) - *gk.at(m, c));
+          block[e] += sum;
+        }
       }
+#pragma unroll
+      for (int e = 0; e < 8; ++e)
+        if (!isBefore<Rows, Cols>(col + F::colIn(e), row + F::rowIn(e)))
+          block[e] = 0;
     }
 }
 
@@ -241,6 +278,23 @@ TIDEGATE_DEVICE void decayMix(Fragment<rows, width> &y, const SharedTile<P, rows
           for (int e = 0; e < 8; ++e) {
             int c = d + F::colIn(e);
             y.v[i][j][e] += block[e] * expDecay(*gq.at(row + F::rowIn(e), c) - *gk.at(col + 15, c));
+          }
+          continue;
+        }
+        if (sizeof(T) == 2 && isMild(gq, gk, row, col, d)) {
+          unsigned a[4], b[4];
+          auto kept = [&](int r, int m) { return isBefore<Rows, Cols>(col + m, row + r) ? p.get(row + r, col + m) : 0.0f; };
+          makeLeft(a, [&](int r, int m) { return Pair{kept(r, m), kept(r, m + 1)}; });
+          auto since = [&](int m, int c) { // from the block's first add
+            return x.get(col + m, d + c) * expDecay(*gk.at(col, d + c) - *gk.at(col + m, d + c));
+          };
+          makeRight(b, [&](int m, int c) { return Pair{since(m, c), since(m + 1, c)}; });
+          float block[8] = {};
+          multiplyBlock(block, a, b);
+#pragma unroll
+          for (int e = 0; e < 8; ++e) {
+            int c = d + F::colIn(e);
+            y.v[i][j][e] += block[e] * expDecay(*gq.at(row + F::rowIn(e), c) - *gk.at(col, c));
           }
           continue;
         }
@@ -286,6 +340,23 @@ TIDEGATE_DEVICE void decayMixTransposed(Fragment<cols, width> &y, const SharedTi
           };
           makeRight(b, [&](int r, int c) { return Pair{since(r, c), since(r + 1, c)}; });
           multiplyBlock(anchored, a, b);
+          continue;
+        }
+        if (sizeof(T) == 2 && isMild(gq, gk, row, col, d)) {
+          unsigned a[4], b[4];
+          auto kept = [&](int m, int r) { return isBefore<Rows, Cols>(col + m, row + r) ? p.get(row + r, col + m) : 0.0f; };
+          makeLeft(a, [&](int m, int r) { return Pair{kept(m, r), kept(m, r + 1)}; });
+          auto since = [&](int r, int c) { // from the block's first add
+            return x.get(row + r, d + c) * expDecay(*gq.at(row + r, d + c) - *gk.at(col, d + c));
+          };
+          makeRight(b, [&](int r, int c) { return Pair{since(r, c), since(r + 1, c)}; });
+          float block[8] = {};
+          multiplyBlock(block, a, b);
+#pragma unroll
+          for (int e = 0; e < 8; ++e) {
+            int m = col + F::rowIn(e), c = d + F::colIn(e);
+            y.v[i][j][e] += block[e] * expDecay(*gk.at(col, c) - *gk.at(m, c));
+          }
           continue;
         }
 #pragma unroll

@@ -75,9 +75,9 @@ private:
     for (Operation &op : block.without_terminator())
       if (isReduction(&op) && sizeOf(op.getResult(0)) > 1) {
         scratchAt[op.getResult(0)] = floats;
-        floats += sizeOf(op.getResult(0));
+        floats += llvm::alignTo(sizeOf(op.getResult(0)), 8); // vectors stay aligned
       }
-    scratchFloats = llvm::alignTo(floats, 8); // per team, so that vectors stay aligned
+    scratchFloats = floats; // per team
     workFloats = hasSums() ? kThreads : kThreads / 32;
     sharedBytes = (workFloats + scratchFloats * (kThreads / team)) * sizeof(float);
   }

@@ -576,7 +576,7 @@ private:
     bool isVectorOfTokens = m.rows == 1 && llvm::any_of(to, [&](Value v) {
       return places.lookup(v).getSpace() == Space::Result && scan.outKindOf(places.lookup(v).getOffset()) == rec::OperandKind::Token;
     });
-    int lanes = isVectorOfTokens ? 1 : ElementEmitter::lanesOf({root}, most, leaf);
+    int lanes = isVectorOfTokens || m.cols == 1 ? 1 : ElementEmitter::lanesOf({root}, most, leaf);
     bool swizzled = llvm::any_of(to, [&](Value v) { return places.lookup(v).getSwizzled(); });
     int64_t rows = swizzled ? m.paddedRows() : m.rows, cols = swizzled ? m.paddedCols() : m.cols;
     std::string l = str(lanes);

@@ -174,7 +174,7 @@ static ParamList with(ParamList more) {
 
 INSTANTIATE_TEST_SUITE_P(
     Examples, CudaPlayTest,
-    testing::Values(Case{"gla", "gla", with({{"mlp_width", "48"}})},
+    testing::Values(Case{"golden_gla", "gla", {{"D", "64"}, {"L", "1"}, {"H", "2"}, {"vocab", "97"}, {"rank", "8"}}, 2, 96}, Case{"gla", "gla", with({{"mlp_width", "48"}})},
                     Case{"delta_net", "delta_net", with({{"mlp_width", "48"}})},
                     Case{"gated_deltanet", "gated_deltanet", with({{"mlp_width", "48"}, {"head_dim", "16"}})},
                     Case{"gdn_grouped", "gated_deltanet", with({{"mlp_width", "48"}, {"head_dim", "16"}, {"H_v", "4"}})},

@@ -37,7 +37,7 @@ void *compile(const std::vector<const cuda::KernelSource *> &kernels, int number
            "  return static_cast<int>(all.size());\n}\n";
   }
   fs::path log = folder / "log";
-  std::string command = "c++ -std=c++20 -O1 -w -fPIC -shared -I" TIDEGATE_SOURCE_DIR " '" + source.string() + "' -o '" +
+  std::string command = "c++ -std=c++20 -O1 -w -fsanitize=alignment -fno-sanitize-recover=all -fPIC -shared -I" TIDEGATE_SOURCE_DIR " '" + source.string() + "' -o '" +
                         library.string() + "' 2> '" + log.string() + "'";
   if (std::system(command.c_str()) != 0) {
     std::ostringstream text;
