@@ -97,6 +97,8 @@ void Compilation::lowerRecurrences(ModuleOp module) {
     chunk.remarks = options.remarks;
     if (options.chunk > 0)
       chunk.chunk = options.chunk;
+    else if (options.target == Target::Cuda)
+      chunk.wideChunk = 32;
     pm.addPass(rec::createRecToChunk(chunk));
     pm.addPass(createCanonicalizerPass());
     pm.addPass(createCSEPass());

@@ -22,6 +22,8 @@ def RecToChunk : Pass<"rec-to-chunk", "::mlir::ModuleOp"> {
     Example: tests/passes/Rec/rec-to-chunk.mlir.
   }];
   let options = [Option<"chunk", "chunk", "int64_t", "64", "Tokens of a chunk (at least 2)">,
+                 Option<"wideChunk", "wide-chunk", "int64_t", "0",
+                        "Tokens of a chunk of scans whose keys are wider than 96; 0: as for the others">,
                  Option<"remarks", "remarks", "bool", "false", "Say at each decay how it is evaluated, and why">];
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
 }

@@ -80,7 +80,10 @@ static void replace(ScanOp scan, ScanOp analysed, const EventProgram &program, i
   scan.erase();
 }
 
-static LogicalResult convert(ScanOp scan, int64_t chunk, bool remarks) {
+/// Keys from which on tiles of a chunk crowd a block's shared memory.
+static constexpr int64_t kWideKeys = 96;
+
+static LogicalResult convert(ScanOp scan, int64_t chunk, int64_t wideChunk, bool remarks) {
   if (scan.getNumStates() == 0 && scan.getChunk() == 1) {
     // One that repeats a value per batch row for every token is what it is.
     if (llvm::all_of(scan.getBody().front(),
@@ -102,7 +105,7 @@ static LogicalResult convert(ScanOp scan, int64_t chunk, bool remarks) {
   if (failed(program))
     return report(scan, why);
   if (!program->scales.empty() || !program->adds.empty() || !program->reads.empty())
-    replace(scan, *copy, *program, chunk, remarks);
+    replace(scan, *copy, *program, program->keys > kWideKeys ? wideChunk : chunk, remarks);
   return success();
 }
 
@@ -118,7 +121,7 @@ struct RecToChunkPass : rec::impl::RecToChunkBase<RecToChunkPass> {
     SmallVector<ScanOp> scans;
     getOperation().walk([&](ScanOp scan) { scans.push_back(scan); });
     for (ScanOp scan : scans)
-      if (failed(convert(scan, chunk, remarks)))
+      if (failed(convert(scan, chunk, wideChunk > 0 ? wideChunk : chunk, remarks)))
         signalPassFailure();
   }
 };

@@ -11,7 +11,14 @@ namespace tidegate::tile {
 #define GEN_PASS_REGISTRATION
 #include "passes/Tile/Passes.h.inc"
 
+/// The order of a step's statements and loads.
+enum class TileOrder {
+  AsWritten,   ///< Loads side by side at the beginning.
+  FewestBytes, ///< So that little lives at a time; loads at the beginning.
+  LateLoads,   ///< The same, and each load just before its first use.
+};
+
 /// What the passes do, for one scan.
-llvm::LogicalResult toTileForm(rec::ScanOp scan, bool bf16);
+llvm::LogicalResult toTileForm(rec::ScanOp scan, bool bf16, TileOrder order = TileOrder::AsWritten);
 void placeInSharedMemory(rec::ScanOp scan);
 } // namespace tidegate::tile

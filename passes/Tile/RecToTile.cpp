@@ -130,7 +130,7 @@ Role roleOf(OpOperand &use) {
 
 class TileFormer {
 public:
-  TileFormer(rec::ScanOp scan, bool bf16) : scan(scan), old(scan.getBody().front()) {
+  TileFormer(rec::ScanOp scan, bool bf16, TileOrder order) : scan(scan), old(scan.getBody().front()), order(order) {
     MLIRContext *context = scan.getContext();
     f32 = Float32Type::get(context);
     product = bf16 ? Type(BFloat16Type::get(context)) : f32;
@@ -312,6 +312,7 @@ private:
   }
 
   void loadOperand(BlockArgument arg, BlockArgument now) {
+    Kept &kept = keptAs[arg];
     auto it = needs.find(arg);
     if (it == needs.end())
       return;
@@ -319,7 +320,6 @@ private:
     unsigned i = arg.getArgNumber();
     auto type = tensorOf(arg);
     auto kind = scan.kindOf(i);
-    Kept &kept = keptAs[arg];
     bool isStill = kind == rec::OperandKind::Head || kind == rec::OperandKind::Shared || kind == rec::OperandKind::Row;
     if (!n.product && !n.tile && (isStill || type.getNumElements() == 1)) {
       kept.exact = now; // read where it lies
@@ -456,16 +456,26 @@ private:
       fresh->addArgument(arg.getType(), arg.getLoc());
     b.setInsertionPointToEnd(fresh);
     yielded.resize(old.getTerminator()->getNumOperands());
-    unsigned numInputs = scan.getInputs().size();
-    for (BlockArgument arg : old.getArguments().take_front(numInputs))
-      loadOperand(arg, newArgument(arg));
-    for (BlockArgument arg : old.getArguments().take_front(numInputs))
-      convertOperand(arg);
-    for (BlockArgument arg : old.getArguments().drop_front(numInputs))
+    auto operands = old.getArguments().take_front(scan.getInputs().size());
+    if (order != TileOrder::LateLoads)
+      load(SmallVector<BlockArgument>(operands));
+    for (BlockArgument arg : old.getArguments().drop_front(operands.size()))
       copyState(arg, newArgument(arg));
-    for (Operation &op : old.without_terminator())
-      if (isRoot(op.getResult(0)))
-        statement(op.getResult(0));
+    for (Value root : scheduled()) {
+      SmallVector<BlockArgument> late;
+      forLeaves(root, [&](OpOperand &use, bool) {
+        if (auto arg = dyn_cast<BlockArgument>(use.get()))
+          if (arg.getArgNumber() < operands.size() && !keptAs.contains(arg) && !llvm::is_contained(late, arg))
+            late.push_back(arg);
+      });
+      load(late);
+      statement(root);
+    }
+    SmallVector<BlockArgument> rest; // yielded as they are
+    for (BlockArgument arg : operands)
+      if (!keptAs.contains(arg))
+        rest.push_back(arg);
+    load(rest);
     for (auto [i, v] : llvm::enumerate(old.getTerminator()->getOperands()))
       if (!yielded[i])
         yielded[i] = passOn(cast<BlockArgument>(v), i);
@@ -476,6 +486,71 @@ private:
     region.getBlocks().clear();
     region.push_back(fresh);
     scan->setDiscardableAttr("tile.warps", b.getI64IntegerAttr(warps()));
+  }
+
+  void load(ArrayRef<BlockArgument> operands) {
+    for (BlockArgument arg : operands)
+      loadOperand(arg, newArgument(arg));
+    for (BlockArgument arg : operands)
+      convertOperand(arg);
+  }
+
+  /// Bytes in shared memory of a value's copies.
+  int64_t bytesOf(Value v) {
+    const Needs n = needs.lookup(v);
+    auto type = tensorOf(v);
+    Matrix m(type);
+    int64_t padded = m.paddedRows() * m.paddedCols(), bytes = 0;
+    if (n.product)
+      bytes += padded * product.getIntOrFloatBitWidth() / 8;
+    if (n.tile || n.elements)
+      bytes += (isMatrix(v) ? padded : type.getNumElements()) * 4;
+    return bytes;
+  }
+
+  /// The statements in an order in which what they need is there; the next is the one
+  /// after which the fewest bytes live.
+  SmallVector<Value> scheduled() {
+    SmallVector<Value> written;
+    for (Operation &op : old.without_terminator())
+      if (isRoot(op.getResult(0)))
+        written.push_back(op.getResult(0));
+    if (order == TileOrder::AsWritten)
+      return written;
+    DenseMap<Value, llvm::SmallSetVector<Value, 4>> leaves;
+    DenseMap<Value, int> readers;
+    for (Value root : written) {
+      forLeaves(root, [&](OpOperand &use, bool) { leaves[root].insert(use.get()); });
+      for (Value leaf : leaves[root])
+        ++readers[leaf];
+    }
+    SmallVector<Value> result;
+    DenseSet<Value> done, loaded;
+    while (result.size() < written.size()) {
+      Value best;
+      int64_t bestBytes = 0;
+      for (Value root : written) {
+        if (done.contains(root) ||
+            llvm::any_of(leaves[root], [&](Value leaf) { return isRoot(leaf) && !done.contains(leaf); }))
+          continue;
+        int64_t bytes = bytesOf(root);
+        for (Value leaf : leaves[root]) {
+          if (order == TileOrder::LateLoads && isa<BlockArgument>(leaf) && !loaded.contains(leaf))
+            bytes += bytesOf(leaf);
+          if (readers[leaf] == 1)
+            bytes -= bytesOf(leaf);
+        }
+        if (!best || bytes < bestBytes)
+          best = root, bestBytes = bytes;
+      }
+      result.push_back(best);
+      done.insert(best);
+      for (Value leaf : leaves[best]) {
+        --readers[leaf];
+        loaded.insert(leaf);
+      }
+    }
+    return result;
   }
 
   /// Eight warps where the accumulators of a statement would fill the registers of four.
@@ -507,6 +582,7 @@ private:
 
   rec::ScanOp scan;
   Block &old;
+  TileOrder order;
   Block *fresh = nullptr;
   OpBuilder b{scan.getContext()};
   Type f32, product;
@@ -519,12 +595,12 @@ private:
 };
 } // namespace
 
-LogicalResult tile::toTileForm(rec::ScanOp scan, bool bf16) {
+LogicalResult tile::toTileForm(rec::ScanOp scan, bool bf16, TileOrder order) {
   expand(scan.getBody().front());
   IRRewriter rewriter(scan.getContext());
   DominanceInfo dominance(scan);
   eliminateCommonSubExpressions(rewriter, dominance, scan);
-  return TileFormer(scan, bf16).run();
+  return TileFormer(scan, bf16, order).run();
 }
 
 namespace {

@@ -138,9 +138,12 @@ private:
     auto overlaps = [](ArrayRef<Piece> pieces, const Piece &with) {
       return llvm::any_of(pieces, [&](const Piece &p) { return p.overlaps(with); });
     };
+    bool isLoading = false;
     for (Operation &op : llvm::make_early_inc_range(body)) {
-      if (isa<LoadOp>(op)) // waited for together, before the first statement
-        continue;
+      if (std::exchange(isLoading, isa<LoadOp>(op)) && !isLoading) { // loads side by side end with a barrier
+        written.clear();
+        read.clear();
+      }
       SmallVector<Piece> reads, writes;
       op.walk([&](Operation *inner) {
         for (Value operand : inner->getOperands())

@@ -3,6 +3,7 @@
 
 #include "compiler/CodeGen/CUDA/KernelSource.h"
 #include "compiler/Plan/KernelSink.h"
+#include "ir/Rec/RecOps.h"
 #include "llvm/ADT/StringMap.h"
 
 #include <vector>
@@ -25,6 +26,8 @@ public:
   static constexpr int64_t kParts = 264;
 
 private:
+  llvm::FailureOr<KernelSource> scanKernel(rec::ScanOp scan, const std::string &name);
+
   bool bf16;
   std::vector<KernelSource> sources;
   llvm::StringMap<size_t> byKey;
