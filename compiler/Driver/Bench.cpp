@@ -87,9 +87,11 @@ BenchReport::Row rowOf(const runtime::Plan &plan, const runtime::Step &step, int
 }
 } // namespace
 
-double tidegate::measureProductRate(Precision precision) {
+double tidegate::measureProductRate(const CompileOptions &options) {
+  if (options.target == Target::Cuda)
+    return cudaProductRate(options.precision);
   constexpr int64_t n = 1024; // A few hundredths of a second each.
-  return precision == Precision::F64 ? productRate<double>(n) : productRate<float>(n);
+  return options.precision == Precision::F64 ? productRate<double>(n) : productRate<float>(n);
 }
 
 BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t T, int repeats,

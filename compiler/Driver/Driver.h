@@ -208,7 +208,7 @@ int64_t layersToRecompute(const ProgramSource &source, int64_t B, int64_t T, con
                           int64_t microBatches, int64_t bytes);
 
 /// FLOP/s of one large square product on this machine, measured now.
-double measureProductRate(Precision precision);
+double measureProductRate(const CompileOptions &options);
 
 /// Measured times of one training step.
 struct BenchReport {

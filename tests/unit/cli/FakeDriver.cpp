@@ -139,7 +139,7 @@ int64_t tidegate::layersToRecompute(const ProgramSource &source, int64_t B, int6
   return tried.recomputedLayers;
 }
 
-double tidegate::measureProductRate(Precision) { return 1e12; }
+double tidegate::measureProductRate(const CompileOptions &) { return 1e12; }
 
 BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t T, int repeats,
                                  const CompileOptions &) {

@@ -276,7 +276,7 @@ Step stepOf(const ProgramSource &source, const CompileOptions &options, const tr
   }
   step.work.referenceFlopsPerStep =
       referenceFlops(parameters, vocab, planned.layers, settings.seq, settings.tokensPerStep());
-  step.work.peakFlops = peakFlops > 0 ? peakFlops : measureProductRate(options.precision);
+  step.work.peakFlops = peakFlops > 0 ? peakFlops : measureProductRate(options);
   char text[256];
   std::snprintf(text, sizeof text,
                 "a step: %lld x %lld x %lld tokens, %.4g GFLOP, at most %.1f MiB; %lld of %lld layers run again; the "

@@ -57,6 +57,8 @@ LadderSizes sizesOf(const CommandLine &line) {
 CompileOptions formOf(CompileOptions options, Precision precision, ScanForm form, bool documents = false) {
   options.precision = precision;
   options.form = form;
+  if (precision == Precision::F64) // the oracle and what is held to it in fp64 run on the CPU
+    options.target = Target::Cpu;
   options.remarks = precision == Precision::F32; // Once.
   options.documents = documents;
   return options;
