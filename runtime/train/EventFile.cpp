@@ -1,10 +1,10 @@
 //===- EventFile.cpp - Curves for TensorBoard -------------------*- C++ -*-===//
 // Format: TFRecord framing, with the CRC masked as TensorFlow's record writer
-// does: rotated right by 15 bits plus 0xa282ead8.
+// does: rotated right by 15 bits plus 0xa282ead8. A record is a message of
+// TensorFlow's event.proto and summary.proto in the wire format of protobuf; the
+// tests read it with protobuf.
 //===----------------------------------------------------------------------===//
 #include "runtime/train/EventFile.h"
-
-#include "runtime/train/events.pb.h"
 
 #include <algorithm>
 #include <array>
@@ -42,6 +42,45 @@ std::string_view bytesOf(const T &value) {
   return {reinterpret_cast<const char *>(&value), sizeof value};
 }
 
+/// A message of protobuf's wire format. Source: protobuf.dev, "Encoding".
+class Message {
+public:
+  void integer(int field, uint64_t value) {
+    key(field, 0);
+    varint(value);
+  }
+  void number(int field, double value) {
+    key(field, 1);
+    bytes += bytesOf(value);
+  }
+  void number(int field, float value) {
+    key(field, 5);
+    bytes += bytesOf(value);
+  }
+  void text(int field, std::string_view value) {
+    key(field, 2);
+    varint(value.size());
+    bytes += value;
+  }
+  void message(int field, const Message &value) { text(field, value.bytes); }
+
+  std::string bytes;
+
+private:
+  void key(int field, int type) { varint(uint64_t(field) << 3 | type); }
+  void varint(uint64_t value) {
+    for (; value >= 128; value >>= 7)
+      bytes += char(value | 128);
+    bytes += char(value);
+  }
+};
+
+/// Fields of Event, Summary, Summary.Value and SessionLog.
+enum { kWallTime = 1, kStep = 2, kFileVersion = 3, kSummary = 5, kSessionLog = 7 };
+enum { kValue = 1 };
+enum { kTag = 1, kSimpleValue = 2 };
+enum { kStatus = 1, kStart = 1 };
+
 double now() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
@@ -69,27 +108,31 @@ uint32_t tidegate::train::crc32c(std::string_view bytes) {
 }
 
 EventFile::EventFile(const std::string &directory, int64_t firstStep) : file(newName(directory)) {
-  events::Event version;
-  version.set_wall_time(now());
-  version.set_file_version("brain.Event:2");
-  record(version.SerializeAsString());
-  events::Event start;
-  start.set_wall_time(now());
-  start.set_step(firstStep);
-  start.mutable_session_log()->set_status(events::SessionLog::START);
-  record(start.SerializeAsString());
+  Message version;
+  version.number(kWallTime, now());
+  version.text(kFileVersion, "brain.Event:2");
+  record(version.bytes);
+  // The reader forgets everything from this step on that is in older files.
+  Message log, start;
+  log.integer(kStatus, kStart);
+  start.number(kWallTime, now());
+  start.integer(kStep, uint64_t(firstStep));
+  start.message(kSessionLog, log);
+  record(start.bytes);
 }
 
 void EventFile::add(int64_t step, Scalars scalars) {
-  events::Event event;
-  event.set_wall_time(now());
-  event.set_step(step);
-  for (const auto &[tag, value] : scalars) {
-    auto *entry = event.mutable_summary()->add_value();
-    entry->set_tag(tag);
-    entry->set_simple_value(float(value));
+  Message summary, event;
+  for (const auto &[tag, number] : scalars) {
+    Message value;
+    value.text(kTag, tag);
+    value.number(kSimpleValue, float(number));
+    summary.message(kValue, value);
   }
-  record(event.SerializeAsString());
+  event.number(kWallTime, now());
+  event.integer(kStep, uint64_t(step));
+  event.message(kSummary, summary);
+  record(event.bytes);
 }
 
 void EventFile::record(std::string_view message) {

@@ -141,7 +141,7 @@ def test_compile_error_says_where_and_which_call(rng):
         program.gated(q, k, v, a)
     error = caught.value
     assert (error.file, error.line) == ("program.tg", 6) and error.column > 0
-    assert "S" in error.message and "8" in error.message and error.notes
+    assert "got 4 in [8, 4] and 8 in [8, 8]" in error.message and error.notes
     assert "program.tg:6:" in str(error)
     assert "gated(q: float32[2, 70, 2, 8]" in str(error) and f"{__file__}:" in str(error)
 

@@ -3,7 +3,7 @@
 //===----------------------------------------------------------------------===//
 #include "runtime/train/RunLog.h"
 #include "runtime/train/RunStatus.h"
-#include "runtime/train/events.pb.h"
+#include "tests/unit/runtime/events.pb.h"
 #include "tests/unit/runtime/TestFiles.h"
 
 #include <cmath>
