@@ -59,18 +59,26 @@ def near(a, b, bound=1e-10):
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.parametrize("T,K,V", [(1, 4, 4), (17, 8, 6), (65, 16, 24), (130, 5, 3)])
-def test_values_and_states(rng, name, T, K, V):
-    x = numbers(rng, T=T, K=K, V=V)
-    o, S = call(name, x)
-    expected, final = loop(np, name, x, np.zeros((2, 2, K, V)))
-    near(o, expected)
-    assert S is None
-    S0 = rng.normal(size=(2, 2, K, V))
-    expected, final = loop(np, name, x, S0, scale=0.7)
-    o, S = call(name, x, scale=0.7, initial_state=S0, output_final_state=True)
-    near(o, expected)
-    near(S, final)
+def test_values_and_states(rng, name):
+    """Every length runs on one compiled program."""
+    for T in (1, 17, 64, 65, 130):
+        x = numbers(rng, T=T)
+        o, S = call(name, x)
+        near(o, loop(np, name, x, np.zeros((2, 2, 8, 6)))[0])
+        assert S is None
+        S0 = rng.normal(size=(2, 2, 8, 6))
+        expected, final = loop(np, name, x, S0)
+        o, S = call(name, x, initial_state=S0, output_final_state=True)
+        near(o, expected)
+        near(S, final)
+
+
+@pytest.mark.parametrize("name", ["chunk_gla", "chunk_kda"])
+@pytest.mark.parametrize("K,V", [(4, 4), (5, 3), (16, 24)])
+def test_widths_and_scale(rng, name, K, V):
+    x = numbers(rng, T=40, K=K, V=V)
+    o, _ = call(name, x, scale=0.7)
+    near(o, loop(np, name, x, np.zeros((2, 2, K, V)), scale=0.7)[0])
 
 
 @pytest.mark.parametrize("name", OPERATORS)

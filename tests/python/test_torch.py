@@ -167,11 +167,10 @@ def test_torch_compile_keeps_one_graph(rng, backend):
     assert longer.shape[1] == 90
 
 
+@needs_custom_op
 def test_module_inside_a_sharded_model(examples, rng, tmp_path):
     """FSDP2 on one CPU process: the same loss and gradients, parameters and state dict under the same names."""
     fsdp = pytest.importorskip("torch.distributed.fsdp")
-    if not hasattr(fsdp, "fully_shard"):
-        pytest.skip(f"torch {torch.__version__} has no fully_shard")
     from torch.distributed.device_mesh import init_device_mesh
 
     program = tidegate.compile(examples / "gla/gla.tg", params=SMALL)
