@@ -1,0 +1,39 @@
+// RUN: tidegate-opt %s -nn-storage | FileCheck %s
+
+// Activations are kept in bfloat16, weights, their gradients and narrow rows in
+// float; a product gets its weight from a map that casts it, once for both products.
+
+// CHECK-LABEL: func.func private @layer
+// CHECK: %[[CAST:.*]] = nn.map rows 1(%arg1) operand_rows [true] result_rows [true] {
+// CHECK: } {nn.storage = [f32, bf16]} : (tensor<128x64xf32>) -> tensor<128x64xf32>
+// CHECK-NOT: nn.map
+// CHECK: %[[Y:.*]] = nn.dot %arg0, %[[CAST]] {{.*}} {nn.storage = [bf16, bf16, bf16]}
+// CHECK: %[[X:.*]] = nn.dot %[[Y]], %[[CAST]] {{.*}} {nn.storage = [bf16, bf16, bf16]}
+// CHECK: nn.dot %[[Y]], %arg0 {{.*}} {nn.storage = [bf16, bf16, f32]}
+// CHECK: nn.dot %arg0, %{{.*}} {nn.storage = [bf16, bf16, f32]} : tensor<?x?x64xf32>, tensor<8x64xf32>
+func.func private @layer(%x: tensor<?x?x64xf32>, %w: tensor<128x64xf32>, %narrow: tensor<8x64xf32>)
+    -> (tensor<?x?x64xf32>, tensor<128x64xf32>, tensor<?x?x8xf32>) {
+  %y = nn.dot %x, %w contract [2] x [1] : tensor<?x?x64xf32>, tensor<128x64xf32>
+  %dx = nn.dot %y, %w contract [2] x [0] : tensor<?x?x128xf32>, tensor<128x64xf32>
+  %dw = nn.dot %y, %x contract [0, 1] x [0, 1] : tensor<?x?x128xf32>, tensor<?x?x64xf32>
+  %n = nn.dot %x, %narrow contract [2] x [1] : tensor<?x?x64xf32>, tensor<8x64xf32>
+  return %dx, %dw, %n : tensor<?x?x64xf32>, tensor<128x64xf32>, tensor<?x?x8xf32>
+}
+
+// What the caller of an entry function gives and gets is kept as it is.
+// CHECK-LABEL: func.func @entry
+// CHECK: nn.map
+// CHECK: call @layer(%{{.*}}) {nn.storage = [bf16, f32, f32, bf16, f32, f32]}
+// CHECK: {nn.storage = [bf16, f32]} : (tensor<?x?x64xf32>) -> tensor<?x?x64xf32>
+func.func @entry(%x: tensor<?x?x64xf32>, %w: tensor<128x64xf32>, %n: tensor<8x64xf32>) -> tensor<?x?x64xf32> {
+  %in = nn.map rows 2 (%x) operand_rows [true] result_rows [true] {
+  ^bb0(%r: tensor<64xf32>):
+    nn.yield %r : tensor<64xf32>
+  } : (tensor<?x?x64xf32>) -> tensor<?x?x64xf32>
+  %y:3 = call @layer(%in, %w, %n) : (tensor<?x?x64xf32>, tensor<128x64xf32>, tensor<8x64xf32>) -> (tensor<?x?x64xf32>, tensor<128x64xf32>, tensor<?x?x8xf32>)
+  %out = nn.map rows 2 (%y#0) operand_rows [true] result_rows [true] {
+  ^bb0(%r: tensor<64xf32>):
+    nn.yield %r : tensor<64xf32>
+  } : (tensor<?x?x64xf32>) -> tensor<?x?x64xf32>
+  return %out : tensor<?x?x64xf32>
+}

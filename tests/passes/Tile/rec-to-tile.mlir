@@ -1,0 +1,46 @@
+// RUN: tidegate-opt %s -rec-to-tile=bf16 | FileCheck %s
+// RUN: tidegate-opt %s -rec-to-tile | FileCheck %s --check-prefix=F32
+
+// Operands of products are kept in bfloat16, the state in registers and, for the
+// product, as a copy; scores under one decay for all channels are the epilogue of
+// a plain product; the output leaves from the accumulators of two products.
+
+// CHECK-LABEL: func.func @scalar_decay
+// CHECK: %[[Q:.*]] = tile.load %{{.*}} at <shared, f32, swizzled = true>
+// CHECK: %[[QB:.*]] = tile.compute elements at [#tile.place<shared, bf16, swizzled = true>]
+// CHECK: %[[S:.*]] = tile.compute fragment at [#tile.place<shared, bf16, swizzled = true>] {
+// CHECK-NEXT: tile.yield %[[STATE:.*]] : tensor<16x32xf32>
+// CHECK: %[[P:.*]] = tile.compute fragment at [#tile.place<shared, bf16, swizzled = true>] {
+// CHECK: %[[DOT:.*]] = nn.dot
+// CHECK: %[[CAUSAL:.*]] = tile.causal %[[DOT]] gates
+// CHECK: tile.yield %[[CAUSAL]]
+// CHECK: %[[O:.*]] = tile.compute fragment at [#tile.place<result, f32, offset = 0>] {
+// CHECK-COUNT-2: nn.dot
+// CHECK: nn.add
+// CHECK: %[[NEXT:.*]] = tile.compute fragment at [#tile.place<registers, f32, offset = 0>] {
+// CHECK: nn.mul %{{.*}}, %[[STATE]]
+// CHECK: rec.yield %[[O]], %[[NEXT]]
+
+// In float nothing is copied.
+// F32-LABEL: func.func @scalar_decay
+// F32-NOT: bf16
+// F32: rec.yield
+func.func @scalar_decay(%q: tensor<?x?x2x16xf32>, %k: tensor<?x?x2x16xf32>, %v: tensor<?x?x2x32xf32>, %g: tensor<?x?x2x1xf32>)
+    -> tensor<?x?x2x32xf32> {
+  %o, %s = rec.scan chunk 64 (%q, %k, %v, %g : tensor<?x?x2x16xf32>, tensor<?x?x2x16xf32>, tensor<?x?x2x32xf32>, tensor<?x?x2x1xf32>)
+      kinds [0, 0, 0, 0] out_kinds [0] states 1 {
+  ^bb0(%qt: tensor<64x16xf32>, %kt: tensor<64x16xf32>, %vt: tensor<64x32xf32>, %gt: tensor<64x1xf32>, %S: tensor<16x32xf32>):
+    %sum = rec.cumsum %gt : tensor<64x1xf32>
+    %p = rec.decay_scores %qt, %kt gates %sum, %sum at [2] x [1]
+        : (tensor<64x16xf32>, tensor<64x16xf32>, tensor<64x1xf32>, tensor<64x1xf32>) -> tensor<64x64xf32>
+    %of = nn.dot %qt, %S contract [1] x [0] : tensor<64x16xf32>, tensor<16x32xf32>
+    %pv = nn.dot %p, %vt contract [1] x [0] : tensor<64x64xf32>, tensor<64x32xf32>
+    %ot = nn.add %of, %pv : tensor<64x32xf32>, tensor<64x32xf32>
+    %kv = nn.dot %kt, %vt contract [0] x [0] : tensor<64x16xf32>, tensor<64x32xf32>
+    %half = nn.constant 0.5 : tensor<f32>
+    %decayed = nn.mul %half, %S : tensor<f32>, tensor<16x32xf32>
+    %next = nn.add %decayed, %kv : tensor<16x32xf32>, tensor<16x32xf32>
+    rec.yield %ot, %next : tensor<64x32xf32>, tensor<16x32xf32>
+  } -> tensor<?x?x2x32xf32>, tensor<?x2x16x32xf32>
+  return %o : tensor<?x?x2x32xf32>
+}
