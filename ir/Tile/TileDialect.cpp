@@ -44,6 +44,11 @@ int64_t tile::sharedBytes(RankedTensorType type, PlaceAttr place) {
   return matrix.paddedRows() * matrix.paddedCols() * bytes;
 }
 
+int64_t tile::stageBytes(RankedTensorType type, PlaceAttr place) {
+  const int64_t alignment = place.getSwizzled() ? 1024 : 16, bytes = sharedBytes(type, place);
+  return (bytes + alignment - 1) / alignment * alignment;
+}
+
 LogicalResult LoadOp::verify() {
   auto argument = dyn_cast<BlockArgument>(getOperand());
   auto scan = argument ? dyn_cast<rec::ScanOp>(argument.getOwner()->getParentOp()) : rec::ScanOp();

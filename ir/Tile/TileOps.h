@@ -30,5 +30,7 @@ struct Matrix {
 
 /// Bytes of a value of type `type` in shared memory.
 int64_t sharedBytes(mlir::RankedTensorType type, PlaceAttr place);
+/// From one stage of a load to the next.
+int64_t stageBytes(mlir::RankedTensorType type, PlaceAttr place);
 
 } // namespace tidegate::tile

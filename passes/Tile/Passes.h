@@ -19,6 +19,8 @@ enum class TileOrder {
 };
 
 /// What the passes do, for one scan.
-llvm::LogicalResult toTileForm(rec::ScanOp scan, bool bf16, TileOrder order = TileOrder::AsWritten);
+/// `warps` of a block at least; `stages` of loads, for scans with states.
+llvm::LogicalResult toTileForm(rec::ScanOp scan, bool bf16, TileOrder order = TileOrder::AsWritten, int64_t warps = 4,
+                               int64_t stages = 1);
 void placeInSharedMemory(rec::ScanOp scan);
 } // namespace tidegate::tile

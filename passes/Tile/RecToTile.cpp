@@ -130,7 +130,8 @@ Role roleOf(OpOperand &use) {
 
 class TileFormer {
 public:
-  TileFormer(rec::ScanOp scan, bool bf16, TileOrder order) : scan(scan), old(scan.getBody().front()), order(order) {
+  TileFormer(rec::ScanOp scan, bool bf16, TileOrder order, int64_t warps, int64_t stages)
+      : scan(scan), old(scan.getBody().front()), order(order), fewestWarps(warps), stages(stages) {
     MLIRContext *context = scan.getContext();
     f32 = Float32Type::get(context);
     product = bf16 ? Type(BFloat16Type::get(context)) : f32;
@@ -327,7 +328,7 @@ private:
     }
     Type stored = nn::operandStorage(scan, i);
     bool swizzled = n.product || n.tile || isMatrix(arg);
-    Value load = LoadOp::create(b, arg.getLoc(), now, shared(stored, swizzled));
+    Value load = LoadOp::create(b, arg.getLoc(), now, shared(stored, swizzled), stages);
     kept.exact = load;
   }
 
@@ -559,7 +560,7 @@ private:
     for (auto compute : fresh->getOps<ComputeOp>())
       if (compute.getForm() == Form::Fragment)
         most = std::max(most, tensorOf(compute.getResult(0)).getNumElements());
-    return most > 64 * 64 ? 8 : 4;
+    return std::max<int64_t>(fewestWarps, most > 64 * 64 ? 8 : 4);
   }
 
   /// An argument of the body that is yielded as it is.
@@ -583,6 +584,7 @@ private:
   rec::ScanOp scan;
   Block &old;
   TileOrder order;
+  int64_t fewestWarps, stages;
   Block *fresh = nullptr;
   OpBuilder b{scan.getContext()};
   Type f32, product;
@@ -595,12 +597,12 @@ private:
 };
 } // namespace
 
-LogicalResult tile::toTileForm(rec::ScanOp scan, bool bf16, TileOrder order) {
+LogicalResult tile::toTileForm(rec::ScanOp scan, bool bf16, TileOrder order, int64_t warps, int64_t stages) {
   expand(scan.getBody().front());
   IRRewriter rewriter(scan.getContext());
   DominanceInfo dominance(scan);
   eliminateCommonSubExpressions(rewriter, dominance, scan);
-  return TileFormer(scan, bf16, order).run();
+  return TileFormer(scan, bf16, order, warps, stages).run();
 }
 
 namespace {

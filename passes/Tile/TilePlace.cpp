@@ -120,7 +120,7 @@ private:
         unsigned last = std::max(lastReadOf(value), at);
         auto load = dyn_cast<LoadOp>(op);
         if (load && load.getStages() > 1) {
-          bytes *= load.getStages();
+          bytes = stageBytes(type, place) * load.getStages();
           last = ~0u;
         }
         setOffset(value, take(bytes, place.getSwizzled(), last));

@@ -62,12 +62,19 @@ TIDEGATE_DEVICE void loadGlobal(Fragment<rows, cols> &to, const T *from, long lo
   });
 }
 
-/// `count` vectors of `width` elements, `stride` apart in global memory, one after
-/// the other in shared memory; those from `valid` on are zeros. Scope: block.
+/// Starts to copy `count` vectors of `width` elements, `stride` apart in global memory,
+/// one after the other to shared memory; those from `valid` on become zeros. Ends as
+/// startRows does. Scope: block.
 template <typename T>
-TIDEGATE_DEVICE void loadVectors(T *to, const T *from, long long stride, int valid, int count, int width) {
-  for (int i = threadIndex(); i < count * width; i += kThreads)
-    to[i] = i / width < valid ? from[i / width * stride + i % width] : Converter<T>::from(0.0f);
+TIDEGATE_DEVICE void startVectors(T *to, const T *from, long long stride, int valid, int count, int width) {
+  for (int i = threadIndex(); i < count * width; i += kThreads) {
+    const bool exists = i / width < valid;
+    const T *place = from + (exists ? i / width * stride + i % width : 0);
+    if constexpr (sizeof(T) == 4)
+      startCopy4(to + i, place, exists);
+    else
+      to[i] = exists ? *place : Converter<T>::from(0.0f);
+  }
 }
 
 template <typename T, int rows, int cols>

@@ -100,6 +100,13 @@ TIDEGATE_DEVICE void startCopy16(void *shared, const void *global, bool valid) {
                : "memory");
 }
 
+/// The same for 4 bytes. Scope: thread.
+TIDEGATE_DEVICE void startCopy4(void *shared, const void *global, bool valid) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
+               :: "r"(sharedAddress(shared)), "l"(global), "r"(valid ? 4 : 0)
+               : "memory");
+}
+
 /// Ends a group of started copies of this thread. Scope: thread.
 TIDEGATE_DEVICE void commitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 

@@ -17,19 +17,24 @@ FailureOr<KernelSource> KernelSet::scanKernel(rec::ScanOp scan, const std::strin
   constexpr int64_t kHalf = 113 << 10, kMost = 227 << 10;
   const int64_t fits = scan.getNumStates() == 0 ? kHalf : kMost;
   FailureOr<KernelSource> best = failure();
-  for (auto order : {tile::TileOrder::AsWritten, tile::TileOrder::FewestBytes, tile::TileOrder::LateLoads}) {
+  tile::TileOrder chosen = tile::TileOrder::AsWritten;
+  auto emit = [&](tile::TileOrder order, int64_t warps, int64_t stages) {
     auto copy = cast<rec::ScanOp>(scan->clone());
     FailureOr<KernelSource> source = failure();
-    if (succeeded(tile::toTileForm(copy, bf16, order))) {
+    if (succeeded(tile::toTileForm(copy, bf16, order, warps, stages))) {
       tile::placeInSharedMemory(copy);
       source = tileKernel(copy, name, bf16);
     }
     copy->erase();
+    return source;
+  };
+  for (auto order : {tile::TileOrder::AsWritten, tile::TileOrder::FewestBytes, tile::TileOrder::LateLoads}) {
+    FailureOr<KernelSource> source = emit(order, 4, 1);
     if (failed(source))
       return failure();
     if (failed(best) || (best->sharedBytes > fits && source->sharedBytes < best->sharedBytes &&
                          (best->sharedBytes > kMost || source->sharedBytes <= kHalf)))
-      best = std::move(source);
+      best = std::move(source), chosen = order;
     if (best->sharedBytes <= fits)
       break;
   }
@@ -38,6 +43,18 @@ FailureOr<KernelSource> KernelSet::scanKernel(rec::ScanOp scan, const std::strin
                                       << scan.getChunk() << " tokens, but a block has " << kMost
                                       << ": use smaller chunks (--chunk), heads or states",
            failure();
+  if (scan.getNumStates() > 0 && chosen != tile::TileOrder::LateLoads) {
+    // A chain waits for nothing but itself: its loads run a step ahead.
+    auto pipelined = emit(chosen, 4, 2);
+    if (succeeded(pipelined) && pipelined->sharedBytes <= kMost)
+      best = std::move(pipelined);
+  }
+  if (scan.getNumStates() == 0 && best->sharedBytes > kHalf && best->threads < 256) {
+    // One block has a multiprocessor for itself: more warps hide what each waits for.
+    auto wide = emit(chosen, 8, 1);
+    if (succeeded(wide) && wide->sharedBytes <= kMost)
+      best = std::move(wide);
+  }
   return best;
 }
 

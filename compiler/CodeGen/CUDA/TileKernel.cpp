@@ -81,22 +81,47 @@ private:
       text.line("const int head = int(item % (kHeads / kInTurn)) * kInTurn + turn;");
       text.line("const long long row = batch * kHeads + head;");
       initialStates();
+      if (isPipelined())
+        emitStart();
       if (isParallel) {
         text.block("", [&] {
-          text.line("const long long step = grid.block % steps;");
+          text.line("const long long at = grid.block % steps;");
           emitStep();
         });
       } else {
-        text.block("for (long long at = 0; at < steps; ++at)", [&] {
-          text.line(scan.getReverse() ? "const long long step = steps - 1 - at;" : "const long long step = at;");
-          emitStep();
-        });
+        text.block("for (long long at = 0; at < steps; ++at)", [&] { emitStep(); });
       }
       finalStates();
     });
   }
 
   std::string state(unsigned i) { return "state" + str(i); }
+
+  /// Whether the loads of the next step are under way while this one is computed.
+  bool isPipelined() {
+    return llvm::any_of(body.getOps<tile::LoadOp>(), [](tile::LoadOp load) { return load.getStages() > 1; });
+  }
+
+  /// Where step number `at` is, and its operands.
+  void emitPosition() {
+    text.line(scan.getReverse() && numStates() > 0 ? "const long long step = steps - 1 - at;" : "const long long step = at;");
+    text.line("const long long first = step * kChunk;");
+    text.line("const int valid = int(T - first < kChunk ? T - first : kChunk);");
+    for (auto [i, v] : llvm::enumerate(scan.getInputs()))
+      operandPointer(i, v);
+  }
+
+  /// A function that starts the copies of a step, and a first call.
+  void emitStart() {
+    text.block("const auto start = [&](long long at)", [&] {
+      emitPosition();
+      for (auto load : body.getOps<tile::LoadOp>())
+        emitLoad(load);
+      text.line("commitCopies();");
+    }, "};");
+    text.line("syncBlock();");
+    text.line("start(0);");
+  }
 
   void initialStates() {
     auto inits = scan.getInits();
@@ -148,13 +173,18 @@ private:
   }
 
   void emitStep() {
-    text.line("const long long first = step * kChunk;");
-    text.line("const int valid = int(T - first < kChunk ? T - first : kChunk);");
-    for (auto [i, v] : llvm::enumerate(scan.getInputs()))
-      operandPointer(i, v);
+    emitPosition();
     for (auto [i, v] : llvm::enumerate(scan.getOutputs()))
       outputPointer(i, v);
-    text.line("syncBlock();");
+    const bool pipelined = isPipelined();
+    if (pipelined) {
+      text.line("waitCopies<0>();");
+      text.line("syncBlock();");
+      text.line("if (at + 1 < steps)");
+      text.line("  start(at + 1);");
+    } else {
+      text.line("syncBlock();");
+    }
     auto entries = scan.getEntryStates();
     for (unsigned i = 0; i < entries.size(); ++i)
       storeState(i, scan.getNumOutputs() + numStates() + i, result(scan.getNumOutputs() + numStates() + i) + " + ((batch * steps + step) * kHeads + head) * " +
@@ -162,8 +192,12 @@ private:
     bool isLoading = false;
     for (Operation &op : body) {
       if (auto load = dyn_cast<tile::LoadOp>(op)) {
-        emitLoad(load);
-        isLoading = true;
+        if (pipelined) {
+          declare(load.getResult(), load.getPlace());
+        } else {
+          emitLoad(load);
+          isLoading = true;
+        }
         continue;
       }
       if (isLoading) {
@@ -268,7 +302,7 @@ private:
         return;
       }
       int64_t rest = restOf(scan.getInputs()[i], 3);
-      text.line("loadVectors(" + name + ", " + from + ", " + str(rowsOf(i).strideNumber) + ", valid, " +
+      text.line("startVectors(" + name + ", " + from + ", " + str(rowsOf(i).strideNumber) + ", valid, " +
                 str(scan.getChunk()) + ", " + str(rest) + ");");
       return;
     }
@@ -287,15 +321,16 @@ private:
 
   /// Names the memory of a value in shared memory.
   std::string declare(Value v, PlaceAttr place) {
-    std::string name = text.name("s");
+    std::string name = text.name("s"), at = str(place.getOffset());
     names[v] = name;
     places[v] = place;
+    if (auto load = v.getDefiningOp<tile::LoadOp>(); load && load.getStages() > 1)
+      at += " + at % " + str(load.getStages()) + " * " + str(tile::stageBytes(tensorOf(v), place));
     if (place.getSwizzled())
-      text.line("const " + tileType(tensorOf(v), place.getElement()) + " " + name + "{grid.shared + " +
-                str(place.getOffset()) + "};");
+      text.line("const " + tileType(tensorOf(v), place.getElement()) + " " + name + "{grid.shared + " + at + "};");
     else
       text.line(storageType(place.getElement()) + " *const " + name + " = reinterpret_cast<" +
-                storageType(place.getElement()) + " *>(grid.shared + " + str(place.getOffset()) + ");");
+                storageType(place.getElement()) + " *>(grid.shared + " + at + ");");
     return name;
   }
 

@@ -89,8 +89,8 @@ public:
     wait(all, static_cast<int>(fibers.size()), [] {});
   }
 
-  void copy(void *to, const void *from, bool valid) {
-    auto act = [=] { valid ? std::memcpy(to, from, 16) : std::memset(to, 0, 16); };
+  void copy(void *to, const void *from, bool valid, size_t bytes = 16) {
+    auto act = [=] { valid ? std::memcpy(to, from, bytes) : std::memset(to, 0, bytes); };
     if (!plan.lateCopies)
       return act();
     fibers[running]->open.push_back(act);
@@ -310,6 +310,11 @@ inline void startCopy16(void *shared, const void *global, bool valid) {
   if (reinterpret_cast<uintptr_t>(shared) % 16 || (valid && reinterpret_cast<uintptr_t>(global) % 16))
     throw std::runtime_error("a copy of 16 bytes is not aligned");
   SoftwareBlock::self().copy(shared, global, valid);
+}
+inline void startCopy4(void *shared, const void *global, bool valid) {
+  if (reinterpret_cast<uintptr_t>(shared) % 4 || (valid && reinterpret_cast<uintptr_t>(global) % 4))
+    throw std::runtime_error("a copy of 4 bytes is not aligned");
+  SoftwareBlock::self().copy(shared, global, valid, 4);
 }
 inline void commitCopies() { SoftwareBlock::self().commit(); }
 template <int pending>
