@@ -29,7 +29,9 @@ constexpr AttentionShape attentionShape(int elementBytes, int width) {
     return {64, width <= 128 ? 64 : 32, 1, false};
   if (width <= 64)
     return {128, 64, 2, true};
-  return width <= 128 ? AttentionShape{128, 32, 2, false} : AttentionShape{64, 32, 2, false};
+  if (width <= 96)
+    return {128, 32, 2, false};
+  return width <= 128 ? AttentionShape{64, 64, 2, true} : AttentionShape{64, 32, 2, false};
 }
 
 /// The gradient by queries: own are queries, others keys.

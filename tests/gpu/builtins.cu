@@ -1,7 +1,7 @@
 //===- builtins.cu - Rates of the built-in kernels on a GPU -----*- C++ -*-===//
 // Times what runtime/device has for the steps of a plan that are not generated, at
 // the sizes of a 350M model: attention forward and backward, short convolutions,
-// the gradient of a lookup. That the kernels are right, executor_test says.
+// the gradient of a lookup. Whether they are right, executor_test.cpp says.
 //
 // Build: nvcc -std=c++17 -O2 -I. --extended-lambda --expt-relaxed-constexpr
 //        -gencode=arch=compute_90a,code=sm_90a tests/gpu/builtins.cu
