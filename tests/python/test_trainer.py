@@ -93,7 +93,7 @@ def test_a_program_in_a_string_trains(tmp_path, text_file):
 
 def test_options_are_checked(tmp_path, examples, text_file):
     trainer = tidegate.Trainer(examples / "gla/gla.tg", params=SMALL, data=text_file, out=tmp_path / "run")
-    with pytest.raises(ValueError, match="unknown option '--stepz', did you mean '--steps'"):
+    with pytest.raises(ValueError, match="unknown option '--stepz=3'; did you mean 'steps'"):
         trainer.train(stepz=3)
     with pytest.raises(ValueError, match="'--batch'"):
         trainer.train(batch=0)

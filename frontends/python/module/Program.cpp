@@ -29,11 +29,9 @@ T choice(const std::string &option, const std::string &given,
 
 CompileOptions optionsOf(const std::string &device, const std::string &precision, const std::string &form,
                          int64_t chunk, int threads, bool documents, const std::string &lowRank) {
-  if (device != "cpu")
-    throw py::value_error("device: expected 'cpu', but got '" + device +
-                          "'; this build compiles for the CPU only");
   CompileOptions options;
-  options.precision = choice<Precision>("precision", precision, {{"f32", Precision::F32}, {"f64", Precision::F64}});
+  options.target = choice<Target>("device", device, {{"cpu", Target::Cpu}, {"cuda", Target::Cuda}});
+  options.precision = choice<Precision>("precision", precision, {{"f32", Precision::F32}, {"f64", Precision::F64}, {"bf16", Precision::BF16}});
   options.form = choice<ScanForm>("form", form, {{"chunk", ScanForm::Chunk}, {"token", ScanForm::Token}});
   options.lowRank = choice<LowRank>("low_rank", lowRank, {{"stored", LowRank::Stored}, {"fused", LowRank::Fused}});
   if (chunk < 0 || threads < 0)

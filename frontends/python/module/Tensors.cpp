@@ -82,7 +82,9 @@ Borrowed::Borrowed(const std::string &name, py::handle object, bool written) {
 }
 
 void Borrowed::borrowArray(const std::string &name, py::array array, bool written) {
-  std::optional<Dtype> dtype = dtypeOfKind(array.dtype().kind(), array.itemsize());
+  // By attributes: older pybind11 reads NumPy 1's memory of a dtype, which NumPy 2 lays out otherwise.
+  const auto itemsize = array.attr("itemsize").cast<int64_t>();
+  std::optional<Dtype> dtype = dtypeOfKind(array.attr("dtype").attr("kind").cast<std::string>()[0], itemsize);
   if (!dtype || array.dtype().attr("isnative").cast<bool>() == false)
     throw py::type_error(quoted(name) + " is of type " + std::string(py::str(array.dtype())) +
                          "; expected float32, float64, int32 or int64");
@@ -91,7 +93,7 @@ void Borrowed::borrowArray(const std::string &name, py::array array, bool writte
   memory.dtype = *dtype;
   memory.shape.assign(array.shape(), array.shape() + array.ndim());
   std::vector<int64_t> strides(array.strides(), array.strides() + array.ndim());
-  if (!isRowMajor(memory.shape, strides.data(), array.itemsize()))
+  if (!isRowMajor(memory.shape, strides.data(), itemsize))
     notRowMajor(name);
   memory.data = const_cast<void *>(array.data());
   owner = std::move(array);
@@ -101,7 +103,7 @@ void Borrowed::borrowDlpack(const std::string &name, py::handle object) {
   const int device = object.attr("__dlpack_device__")().cast<py::tuple>()[0].cast<int>();
   if (device != kDlCpu && device != kDlCudaHost)
     throw py::value_error(quoted(name) + " is on a device (DLPack type " + std::to_string(device) +
-                          "), but the program is compiled for the CPU");
+                          "); programs take tensors in host memory");
   py::object capsule = object.attr("__dlpack__")();
   auto *managed = static_cast<DlManagedTensor *>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
   if (!managed)
@@ -138,5 +140,9 @@ py::array python::toArray(runtime::HostTensor tensor) {
 }
 
 py::array python::arrayOn(runtime::HostSpan memory, const std::vector<int64_t> &shape, py::handle owner) {
-  return py::array(numpyType(memory.dtype), shape, memory.data, owner);
+  std::vector<int64_t> strides(shape.size());
+  int64_t bytes = int64_t(runtime::dtypeSize(memory.dtype));
+  for (size_t d = shape.size(); d-- > 0; bytes *= shape[d])
+    strides[d] = bytes;
+  return py::array(numpyType(memory.dtype), shape, strides, memory.data, owner);
 }

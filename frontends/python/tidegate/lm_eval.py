@@ -25,13 +25,14 @@ _NAME = "tidegate"
 
 class TidegateLM(TemplateLM):
     """checkpoint: a run or a checkpoint. batch_size: rows at once, of speed only. max_length: tokens fed at most
-    (default: the run's windows). tokenizer: instead of the run's. device, precision, form: as `tidegate.Program`."""
+    (default: the run's windows). tokenizer: instead of the run's. compute: "cpu" or "cuda"; lm-eval's own --device,
+    which is cuda:0 unless given, says nothing. precision, form: as `tidegate.Program`."""
 
     def __init__(self, checkpoint: str, batch_size: int | str | None = 8, max_length: int | None = None,
-                 tokenizer: str | None = None, device: str | None = "cpu", max_gen_toks: int = 256,
-                 max_batch_size: int | None = None, **options: Any):
+                 tokenizer: str | None = None, compute: str = "cpu", max_gen_toks: int = 256,
+                 device: str | None = None, max_batch_size: int | None = None, **options: Any):
         super().__init__()
-        self.model = load(checkpoint, tokenizer=tokenizer, device=device or "cpu", **options)
+        self.model = load(checkpoint, tokenizer=tokenizer, device=compute, **options)
         self.tokenizer = None  # lm-eval's own uses are of Hugging Face's; ours is the model's.
         self.batch_size = 8 if batch_size in (None, "auto") else int(batch_size)
         self.max_length = int(max_length or self.model.settings.get("seq") or 2048)

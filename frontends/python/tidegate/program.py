@@ -59,8 +59,8 @@ def compile(source: str | os.PathLike[str], params: Mapping[str, Param] | None =
 class Program:
     """A program with its params.
 
-    device: "cpu".
-    precision: "f32" or "f64", of everything floating.
+    device: "cpu" or "cuda"; tensors are in host memory for both.
+    precision: "f32" or "f64", of everything floating; "bf16" (cuda) computes in bf16 on f32 tensors.
     form: "chunk", the derived chunk-parallel form of recurrences, or "token", as they are written.
     chunk: tokens of a chunk (0: the compiler's choice). threads: 0 is all cores.
     documents: rows hold several documents, told apart by `positions`.

@@ -18,7 +18,8 @@ import torch
 from . import _tidegate, arrays
 from .program import Entry, Program
 
-_PRECISIONS = {"f32": torch.float32, "f64": torch.float64}
+#: What a program takes and gives, by its precision.
+_PRECISIONS = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.float32}
 
 
 class _Call:
