@@ -13,6 +13,8 @@
 
 namespace tidegate::data {
 
+class Tokenizer;
+
 /// Rows of tokens with what comes after each. Shapes: rows x T, row-major.
 struct Batch {
   int64_t rows = 0, T = 0;
@@ -46,9 +48,9 @@ struct DataOptions {
   /// Data to mix: a text file, a directory of shards, `-` (shards on stdin) or
   /// an http(s) address of such a directory; with a weight by `PATH=WEIGHT`.
   std::vector<std::string> paths;
-  std::string tokenizer = "bytes";    ///< See openTokenizer; must match the shards'.
+  std::string tokenizer; ///< See openTokenizer; must match the shards'. Empty: theirs, or bytes for texts alone.
   Shuffle shuffle = Shuffle::Window;
-  bool shardwise = false;             ///< Shuffle within shards only; always so for shards that are still arriving.
+  bool shardwise = false; ///< Shuffle within shards only; always so for shards that are still arriving.
   bool documents = false;             ///< Produce positions.
   uint64_t seed = 42;
   int64_t rank = 0, ranks = 1;        ///< A batch is rows [rank * rows, (rank + 1) * rows) of the global one.
@@ -62,12 +64,16 @@ struct DataOptions {
 struct HeldOut {
   std::vector<int32_t> ids;
   int64_t textBytes = 0; ///< Bytes of text they stand for (estimated from the shards' average).
+  std::vector<int32_t> positions = {}; ///< Of each in its document; empty unless documents are kept apart.
 };
 
 struct OpenedData {
   std::unique_ptr<BatchSource> training;
   HeldOut heldOut;
   int64_t vocab = 0;          ///< Ids are below it.
+  std::shared_ptr<const Tokenizer> tokenizer; ///< What ids mean; null: nothing that is text.
+  std::string tokenizerName;                  ///< For people: its path, or bytes.
+  bool prefixed = true; ///< Documents begin with Tokenizer::prefix.
   nlohmann::json description; ///< Of data and order, for the run's record.
 };
 

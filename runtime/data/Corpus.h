@@ -35,6 +35,8 @@ public:
   virtual std::shared_ptr<const Corpus> block(int64_t i) = 0;
   /// What makes the data this data, as far as it is known before all has arrived.
   virtual std::string identity() const = 0;
+  /// A directory with the files of the tokenizer that was used; "" if it is not known.
+  virtual std::string tokenizerHome() { return ""; }
 };
 
 /// Blocks that are there already.

@@ -7,8 +7,10 @@
 #include "runtime/data/Http.h"
 #include "runtime/data/Tokenizer.h"
 
+#include <atomic>
 #include <chrono>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <thread>
 #include <unistd.h>
@@ -78,6 +80,7 @@ class WatchedDirectory : public ArrivingShards {
 public:
   WatchedDirectory(const std::string &directory, const Waiting &waiting) : directory(directory), waiting(waiting) {}
   std::string identity() const override { return "shards arriving in " + directory; }
+  std::string tokenizerHome() override { return directory; }
 
 private:
   std::string fetch(int64_t number) override {
@@ -85,8 +88,10 @@ private:
     return poll(waiting, "'" + path + "'", [&]() -> std::optional<std::string> {
       // The manifest is written last: look for it first.
       const bool complete = fs::exists(directory + "/" + kManifestName);
-      if (fs::exists(path))
+      if (fs::exists(path)) {
+        Shard(path, /*verify=*/true);
         return path;
+      }
       if (!complete)
         return std::nullopt;
       if (number < static_cast<int64_t>(readManifest(directory)["shards"].size()))
@@ -171,12 +176,16 @@ public:
       : url(std::move(address)), waiting(waiting) {
     while (!url.empty() && url.back() == '/')
       url.pop_back();
-    char name[20];
-    std::snprintf(name, sizeof name, "%016llx", static_cast<unsigned long long>(hashBytes(url)));
-    directory = cache + "/" + name;
+    directory = cache + "/" + hashText(hashBytes(url));
     runtime::makeWritableDirectory(directory);
   }
   std::string identity() const override { return "shards of " + url; }
+  std::string tokenizerHome() override {
+    for (const char *name : kTokenizerFiles)
+      if (!fs::exists(directory + "/" + name))
+        http::download(url + "/" + name, directory + "/" + name, waiting);
+    return directory;
+  }
 
 private:
   std::string fetch(int64_t number) override {
@@ -237,15 +246,35 @@ json tidegate::data::readManifest(const std::string &directory) {
 }
 
 std::vector<std::shared_ptr<const Shard>> tidegate::data::openShards(const std::string &directory, bool verify) {
-  std::vector<std::shared_ptr<const Shard>> shards;
   const json manifest = readManifest(directory);
-  for (const json &listed : manifest["shards"]) {
+  const json &list = manifest["shards"];
+  std::vector<std::shared_ptr<const Shard>> shards(list.size());
+  std::vector<std::exception_ptr> failures(list.size());
+  auto open = [&](const json &listed) {
     if (!listed.is_object() || !listed.value("name", json()).is_string())
       throw RuntimeError(Kind::Corrupt, "'" + directory + "/" + kManifestName + "' lists a shard without a name");
     auto shard = std::make_shared<const Shard>(directory + "/" + listed["name"].get<std::string>(), verify);
     compare(*shard, listed);
-    shards.push_back(std::move(shard));
-  }
+    return shard;
+  };
+  std::atomic<size_t> next = 0;
+  auto work = [&] {
+    for (size_t i = next++; i < shards.size(); i = next++)
+      try {
+        shards[i] = open(list[i]);
+      } catch (...) {
+        failures[i] = std::current_exception();
+      }
+  };
+  std::vector<std::thread> helpers; // Reading everything takes time.
+  for (unsigned i = 1; verify && i < std::thread::hardware_concurrency(); ++i)
+    helpers.emplace_back(work);
+  work();
+  for (std::thread &helper : helpers)
+    helper.join();
+  for (const std::exception_ptr &failure : failures)
+    if (failure)
+      std::rethrow_exception(failure);
   return shards;
 }
 

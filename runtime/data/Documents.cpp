@@ -83,6 +83,11 @@ public:
     if (!file)
       throwErrno("open", path);
     gzbuffer(file, kBlock);
+    // zlib hands on what is not compressed as it is.
+    if (std::filesystem::file_size(path) > 0 && gzdirect(file)) {
+      gzclose(file);
+      throw RuntimeError(Kind::Corrupt, "'" + path + "' is not a gzip file");
+    }
   }
   ~GzipFile() override { gzclose(file); }
   size_t read(char *out, size_t size) override {
@@ -246,9 +251,15 @@ public:
       ++number;
       if (line.find_first_not_of(" \t\r\n") == std::string::npos)
         continue;
-      const json value = json::parse(line, nullptr, false);
-      if (value.is_discarded() || !value.is_object())
-        wrong("expected a JSON object");
+      json value;
+      try {
+        value = json::parse(line);
+      } catch (const json::parse_error &error) {
+        const std::string_view reason = error.what();
+        wrong("expected a JSON object, but " + std::string(reason.substr(reason.rfind(": ") + 2)));
+      }
+      if (!value.is_object())
+        wrong("expected a JSON object, but found a value of type " + std::string(value.type_name()));
       const auto found = value.find(field);
       if (found == value.end() || !found->is_string())
         wrong("expected a string field '" + field + "', but found " +
@@ -262,8 +273,7 @@ public:
 private:
   [[noreturn]] void wrong(const std::string &what) const {
     const std::string where = begin ? " after byte " + std::to_string(begin) : "";
-    throw RuntimeError(Kind::InvalidArgument,
-                       what + " on line " + std::to_string(number) + where + " of '" + path + "'");
+    throw RuntimeError(Kind::InvalidArgument, "'" + path + "', line " + std::to_string(number) + where + ": " + what);
   }
 
   std::string path, field;

@@ -12,6 +12,8 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <functional>
+#include <thread>
 #include <unistd.h>
 
 using namespace tidegate::data;
@@ -42,12 +44,6 @@ WeightedPath parsePath(const std::string &text) {
   return {text.substr(0, equals), weight};
 }
 
-std::string hex(uint64_t value) {
-  char text[20];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value));
-  return text;
-}
-
 bool isShardDirectory(const std::string &path) {
   return fs::is_directory(path) && (fs::exists(path + "/" + kManifestName) || fs::exists(path + "/prepare.json") ||
                                     fs::exists(path + "/" + shardName(0)));
@@ -59,7 +55,8 @@ public:
 
   OpenedData whole() {
     check();
-    if (options.paths.size() == 1 && options.tokenizer == "bytes" && !options.documents && isPlainText(options.paths[0]))
+    if (options.paths.size() == 1 && (options.tokenizer.empty() || options.tokenizer == "bytes") && !options.documents &&
+        isPlainText(options.paths[0]))
       byteText(options.paths[0]);
     else
       mixture();
@@ -97,22 +94,32 @@ private:
       throw RuntimeError(Kind::InvalidArgument, "expected text in '" + path + "', but the file is empty");
     const int64_t end = static_cast<int64_t>(text.size()) - heldOutTokens(static_cast<int64_t>(text.size()));
     opened.training = makeByteText(path, end, options.seed, options.rank, options.ranks);
-    opened.heldOut.ids = makeByteTokenizer()->encode(text.substr(end));
+    opened.tokenizer = makeByteTokenizer();
+    opened.tokenizerName = "bytes";
+    opened.prefixed = false;
+    opened.heldOut.ids = opened.tokenizer->encode(text.substr(end));
     opened.heldOut.textBytes = static_cast<int64_t>(text.size()) - end;
     opened.vocab = 256;
     opened.description = {{"data", path}, {"kind", "bytes of a text"}, {"training_tokens", end}};
   }
 
   void mixture() {
+    std::vector<WeightedPath> items;
+    for (const std::string &text : options.paths)
+      items.push_back(parsePath(text));
+    // Shards first: unless one is named, texts get the tokenizer of the shards that they are mixed with.
+    std::vector<std::shared_ptr<BlockSource>> blocks(items.size());
+    for (const bool texts : {false, true})
+      for (size_t i = 0; i < items.size(); ++i)
+        if (isText(items[i].path) == texts)
+          blocks[i] = texts ? local(prepared(items[i].path)) : shardsOf(items[i].path);
     std::vector<std::unique_ptr<RowSource>> rows;
     std::vector<double> weights;
     nlohmann::json sets = nlohmann::json::array();
-    for (const std::string &text : options.paths) {
-      const WeightedPath item = parsePath(text);
-      std::shared_ptr<BlockSource> blocks = blocksOf(item.path);
-      sets.push_back({{"data", blocks->identity()}, {"weight", item.weight}});
-      rows.push_back(makeShardRows(std::move(blocks), options.shuffle, options.seed + rows.size()));
-      weights.push_back(item.weight);
+    for (size_t i = 0; i < items.size(); ++i) {
+      sets.push_back({{"data", blocks[i]->identity()}, {"weight", items[i].weight}});
+      rows.push_back(makeShardRows(blocks[i], options.shuffle, options.seed + i));
+      weights.push_back(items[i].weight);
     }
     opened.description = {{"sets", sets}, {"documents", options.documents}};
     std::unique_ptr<RowSource> source =
@@ -120,43 +127,49 @@ private:
     opened.training = makeRankedBatches(std::move(source), options.rank, options.ranks, options.documents);
   }
 
-  std::shared_ptr<BlockSource> blocksOf(const std::string &path) {
+  static bool isText(const std::string &path) {
+    if (path == "-" || http::isAddress(path))
+      return false;
+    if (!fs::exists(path))
+      throw RuntimeError(Kind::NotFound, "cannot open '" + path + "': no such file or directory");
+    return !isShardDirectory(path);
+  }
+
+  std::shared_ptr<BlockSource> shardsOf(const std::string &path) {
     if (path == "-")
       return checkFirst(readPipe(STDIN_FILENO, options.cache), "standard input");
     if (http::isAddress(path))
       return checkFirst(openRemote(path, options.cache), path);
-    if (!fs::exists(path))
-      throw RuntimeError(Kind::NotFound, "cannot open '" + path + "': no such file or directory");
-    if (isShardDirectory(path))
-      return fs::exists(path + "/" + kManifestName) ? local(path) : checkFirst(watchDirectory(path), path);
-    return local(prepared(path));
+    return fs::exists(path + "/" + kManifestName) ? local(path) : checkFirst(watchDirectory(path), path);
   }
 
   /// Shards of a text, made in the cache.
   std::string prepared(const std::string &path) {
-    const auto tokenizer = openTokenizer(options.tokenizer);
+    if (!opened.tokenizer)
+      useTokenizer(options.tokenizer.empty() ? "bytes" : options.tokenizer);
     PrepareOptions work;
     work.inputs = {path};
-    work.tokenizer = options.tokenizer;
-    uint64_t key = hashBytes(fs::absolute(path).string() + "\n" + hex(tokenizer->hash()));
+    work.tokenizer = opened.tokenizerName;
+    work.workers = std::max(1u, std::thread::hardware_concurrency());
+    uint64_t key = hashBytes(fs::absolute(path).string() + "\n" + hashText(opened.tokenizer->hash()));
     if (!fs::is_directory(path))
       key = hashBytes(std::to_string(fs::file_size(path)) + "\n" +
                           std::to_string(fs::last_write_time(path).time_since_epoch().count()),
                       key);
-    work.out = options.cache + "/text-" + hex(key);
+    work.out = options.cache + "/text-" + hashText(key);
     if (!fs::exists(work.out + "/" + kManifestName))
-      prepare(work, *tokenizer);
+      prepare(work, *opened.tokenizer);
     return work.out;
   }
 
   std::shared_ptr<BlockSource> local(const std::string &path) {
-    const std::vector<std::shared_ptr<const Shard>> shards = openShards(path);
+    const std::vector<std::shared_ptr<const Shard>> shards = openShards(path, /*verify=*/true);
     if (shards.empty())
       throw RuntimeError(Kind::InvalidArgument, "expected tokens in '" + path + "', but the data set is empty");
     uint64_t content = hashBytes("");
     int64_t bytes = 0;
     for (const auto &shard : shards) {
-      checkTokenizer(*shard, path);
+      checkTokenizer(*shard, path, [&] { return path; });
       content = hashBytes(std::to_string(shard->header().payloadCrc) + " " + std::to_string(shard->tokens()) + "\n", content);
       bytes += static_cast<int64_t>(shard->header().sourceBytes);
     }
@@ -175,7 +188,7 @@ private:
       }
     }
     return std::make_shared<ReadyBlocks>(std::move(blocks),
-                                         "shards with content " + hex(content) + ", " + std::to_string(split) + " tokens");
+                                         "shards with content " + hashText(content) + ", " + std::to_string(split) + " tokens");
   }
 
   /// Adds the end of the set to the held-out tokens; where it begins, at a
@@ -192,6 +205,12 @@ private:
       split = set.documentStart(document);
     std::vector<int32_t> ids(std::min(set.tokens() - split, options.maxHeldOut));
     set.read(split, ids);
+    if (options.documents)
+      for (int64_t at = split, end = split + int64_t(ids.size()); at < end;) {
+        const int64_t document = set.documentOf(at), start = set.documentStart(document);
+        for (const int64_t next = std::min(end, set.documentStart(document + 1)); at < next; ++at)
+          opened.heldOut.positions.push_back(static_cast<int32_t>(at - start));
+      }
     opened.heldOut.textBytes += std::llround(double(bytes) * double(ids.size()) / double(set.tokens()));
     opened.heldOut.ids.insert(opened.heldOut.ids.end(), ids.begin(), ids.end());
     return split;
@@ -201,22 +220,39 @@ private:
     const auto first = blocks->block(0);
     if (!first)
       throw RuntimeError(Kind::InvalidArgument, "expected shards from '" + path + "', but there are none");
-    checkTokenizer(*first->shards()[0], path);
+    checkTokenizer(*first->shards()[0], path, [&] { return blocks->tokenizerHome(); });
     return blocks;
   }
 
-  void checkTokenizer(const Shard &shard, const std::string &path) {
-    if (!tokenizer)
-      tokenizer = openTokenizer(options.tokenizer);
-    if (shard.header().tokenizerHash != tokenizer->hash())
+  void useTokenizer(const std::string &name) {
+    opened.tokenizer = openTokenizer(name);
+    opened.tokenizerName = name;
+  }
+
+  /// Whether the shards have the tokenizer of all; the first ones choose it if it was not named.
+  void checkTokenizer(const Shard &shard, const std::string &path, const std::function<std::string()> &home) {
+    const uint64_t hash = shard.header().tokenizerHash;
+    if (!opened.tokenizer)
+      useTokenizer(options.tokenizer.empty() ? ownTokenizer(hash, path, home) : options.tokenizer);
+    if (hash != opened.tokenizer->hash())
       throw RuntimeError(Kind::InvalidArgument, "the shards of '" + path + "' were made with another tokenizer than '" +
-                                                    options.tokenizer + "' (" + hex(shard.header().tokenizerHash) +
-                                                    ", not " + hex(tokenizer->hash()) + ")");
+                                                    opened.tokenizerName + "' (" + hashText(hash) + ", not " +
+                                                    hashText(opened.tokenizer->hash()) + ")");
     opened.vocab = std::max<int64_t>(opened.vocab, shard.header().vocab);
   }
 
+  static std::string ownTokenizer(uint64_t hash, const std::string &path, const std::function<std::string()> &home) {
+    if (hash == makeByteTokenizer()->hash())
+      return "bytes";
+    const std::string directory = home();
+    if (!directory.empty() && std::any_of(std::begin(kTokenizerFiles), std::end(kTokenizerFiles),
+                                          [&](const char *name) { return fs::exists(directory + "/" + name); }))
+      return directory;
+    throw RuntimeError(Kind::InvalidArgument, "the shards of '" + path + "' were made with a tokenizer (" + hashText(hash) +
+                                                  ") that is not beside them; name its file");
+  }
+
   const DataOptions &options;
-  std::shared_ptr<const Tokenizer> tokenizer;
   OpenedData opened;
 };
 

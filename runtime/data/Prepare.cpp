@@ -78,12 +78,6 @@ double threadCpuSeconds() {
   return double(time.tv_sec) + 1e-9 * double(time.tv_nsec);
 }
 
-std::string hex(uint64_t value) {
-  char text[20];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value));
-  return text;
-}
-
 class Job {
 public:
   Job(const PrepareOptions &options, const Tokenizer &tokenizer, const std::function<void(const PrepareProgress &)> &report)
@@ -94,6 +88,7 @@ public:
   PrepareSummary run() {
     runtime::makeWritableDirectory(options.out);
     agreeOnPlan();
+    keepTokenizer();
     std::vector<std::thread> threads;
     for (int64_t i = 0; i < options.workers; ++i)
       threads.emplace_back([this] { work(); });
@@ -114,7 +109,7 @@ private:
       files.push_back({{"path", fs::absolute(file).lexically_normal().string()},
                        {"bytes", fs::file_size(file)},
                        {"modified", fs::last_write_time(file).time_since_epoch().count()}});
-    return {{"tokenizer", options.tokenizer}, {"tokenizer_hash", hex(tokenizer.hash())},
+    return {{"tokenizer", options.tokenizer}, {"tokenizer_hash", hashText(tokenizer.hash())},
             {"field", options.field},         {"shard_bytes", options.shardBytes},
             {"eos", options.documentEnds},    {"inputs", files}};
   }
@@ -139,6 +134,13 @@ private:
         throw RuntimeError(RuntimeError::Kind::InvalidArgument,
                            "'" + options.out + "' was begun with other " + key +
                                "; finish it with the same command, or pass another directory");
+  }
+
+  /// Whoever uses the shards finds the tokenizer beside them.
+  void keepTokenizer() const {
+    for (const auto &[name, content] : tokenizer.files())
+      if (!fs::exists(options.out + "/" + name))
+        runtime::writeFileAtomically(options.out + "/" + name, [&](runtime::FileWriter &file) { file.write(content); });
   }
 
   void work() {
@@ -227,7 +229,7 @@ private:
     const ordered_json manifest = {{"format", "tidegate-shards"},
                                    {"version", 1},
                                    {"tokenizer", options.tokenizer},
-                                   {"tokenizer_hash", hex(tokenizer.hash())},
+                                   {"tokenizer_hash", hashText(tokenizer.hash())},
                                    {"vocab", tokenizer.vocab()},
                                    {"tokens", tokens},
                                    {"documents", documents},

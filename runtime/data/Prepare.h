@@ -34,7 +34,8 @@ struct PrepareSummary {
   nlohmann::ordered_json manifest;
 };
 
-/// Makes or completes the data set in `out`. dataset.json is written last.
+/// Makes or completes the data set in `out`, with a copy of the tokenizer.
+/// dataset.json is written last.
 /// Errors: RuntimeError: NotFound, Io; Corrupt inputs; InvalidArgument when `out`
 ///         holds a data set of other inputs, options or another tokenizer.
 PrepareSummary prepare(const PrepareOptions &options, const Tokenizer &tokenizer,

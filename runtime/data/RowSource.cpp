@@ -12,6 +12,7 @@
 #include <exception>
 #include <mutex>
 #include <numeric>
+#include <sys/mman.h>
 #include <thread>
 
 using namespace tidegate::data;
@@ -208,6 +209,7 @@ public:
         batch.ids[b * T + t] = bytes[t];
         batch.labels[b * T + t] = bytes[t + 1];
       }
+      giveBack(T);
     }
     return batch;
   }
@@ -221,8 +223,19 @@ public:
   }
 
 private:
+  /// Pages that were read stay resident until the kernel is told otherwise.
+  void giveBack(int64_t bytes) {
+    constexpr int64_t kMostTouched = 16 << 20, kFaultAround = 64 << 10; // The latter: what one page fault may map.
+    touched += bytes + kFaultAround;
+    if (touched <= kMostTouched)
+      return;
+    madvise(const_cast<std::byte *>(file.bytes().data()), file.bytes().size(), MADV_DONTNEED);
+    touched = 0;
+  }
+
   runtime::MappedFile file;
   int64_t end;
+  int64_t touched = 0; ///< Bytes that may be resident.
   uint64_t seed;
   int64_t rank, ranks;
   runtime::RandomStream stream;

@@ -23,7 +23,8 @@ public:
     const auto status = processor.LoadFromSerializedProto(file.text());
     if (!status.ok() || file.text().empty())
       throw RuntimeError(RuntimeError::Kind::Corrupt, "'" + path + "' is not a SentencePiece model");
-    fileHash = hashBytes(file.text());
+    model = file.text();
+    fileHash = hashBytes(model);
   }
   std::vector<int32_t> encode(std::string_view text) const override {
     std::vector<int> ids;
@@ -41,6 +42,10 @@ public:
       throw RuntimeError(RuntimeError::Kind::Internal, "cannot decode ids: " + status.ToString());
     return text;
   }
+  bool isText(int32_t id) const override {
+    return id >= 0 && id < processor.GetPieceSize() && !processor.IsControl(id) && !processor.IsUnknown(id) &&
+           !processor.IsUnused(id);
+  }
   int64_t vocab() const override { return processor.GetPieceSize(); }
   std::optional<int32_t> bos() const override { return special(processor.bos_id()); }
   std::optional<int32_t> eos() const override { return special(processor.eos_id()); }
@@ -48,11 +53,13 @@ public:
   std::string description() const override {
     return "SentencePiece model with " + std::to_string(vocab()) + " pieces";
   }
+  std::vector<std::pair<std::string, std::string>> files() const override { return {{"tokenizer.model", model}}; }
 
 private:
   static std::optional<int32_t> special(int id) { return id < 0 ? std::nullopt : std::optional<int32_t>(id); }
 
   sentencepiece::SentencePieceProcessor processor;
+  std::string model; ///< The file.
   uint64_t fileHash;
 };
 

@@ -25,6 +25,7 @@ namespace {
 constexpr char kMagic[9] = "TGSHARD1";
 constexpr size_t kBuffer = 1 << 20;
 constexpr int64_t kMaxTouched = 1 << 20; // Of each shard; a data set has many.
+constexpr size_t kVerified = 8 << 20;
 constexpr int64_t kFaultAround = 64 << 10; // What one page fault may map.
 
 std::span<const std::byte> bytesOf(const void *data, size_t size) {
@@ -80,11 +81,17 @@ Shard::Shard(const std::string &path, bool verify) : file(path) {
     corrupt("its index does not cover its tokens");
   if (!verify)
     return;
-  if (runtime::crc32(bytes.subspan(kShardHeaderBytes)) != head.payloadCrc)
+  uint32_t crc = 0;
+  for (size_t at = kShardHeaderBytes; at < bytes.size(); at += kVerified) { // A piece at a time is resident.
+    const auto piece = bytes.subspan(at, std::min(kVerified, bytes.size() - at));
+    crc = runtime::crc32(piece, crc);
+    giveBack();
+  }
+  if (crc != head.payloadCrc)
     corrupt("its content does not have the checksum of its header");
   if (!std::is_sorted(index.begin(), index.end()))
     corrupt("its index is not in order");
-  madvise(const_cast<std::byte *>(bytes.data()), bytes.size(), MADV_DONTNEED);
+  giveBack();
 }
 
 void Shard::corrupt(const std::string &what) const {
@@ -111,9 +118,13 @@ void Shard::read(int64_t offset, std::span<int32_t> out) const {
     copy(reinterpret_cast<const uint32_t *>(start));
   touched += static_cast<int64_t>(out.size()) * head.tokenBytes + kFaultAround;
   if (touched > kMaxTouched) {
-    madvise(const_cast<std::byte *>(file.bytes().data()), file.bytes().size(), MADV_DONTNEED);
+    giveBack();
     touched = 0;
   }
+}
+
+void Shard::giveBack() const {
+  madvise(const_cast<std::byte *>(file.bytes().data()), file.bytes().size(), MADV_DONTNEED);
 }
 
 ShardWriter::ShardWriter(const std::string &path, uint32_t number, uint32_t vocab, uint64_t tokenizerHash)

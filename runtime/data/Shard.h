@@ -62,6 +62,7 @@ public:
 
 private:
   [[noreturn]] void corrupt(const std::string &what) const;
+  void giveBack() const; ///< Its resident pages.
 
   runtime::MappedFile file;
   ShardHeader head;

@@ -5,6 +5,7 @@
 
 #include "runtime/core/Error.h"
 
+#include <cstdio>
 #include <filesystem>
 
 using namespace tidegate::data;
@@ -24,10 +25,11 @@ public:
   std::string decode(std::span<const int32_t> ids) const override {
     std::string text;
     for (int32_t id : ids)
-      if (id >= 0 && id < kBytes)
+      if (isText(id))
         text += static_cast<char>(id);
     return text;
   }
+  bool isText(int32_t id) const override { return id >= 0 && id < kBytes; }
   int64_t vocab() const override { return kBytes + 2; }
   std::optional<int32_t> bos() const override { return kBytes; }
   std::optional<int32_t> eos() const override { return kBytes + 1; }
@@ -54,6 +56,12 @@ uint64_t tidegate::data::hashBytes(std::string_view bytes, uint64_t hash) {
   for (char c : bytes)
     hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
   return hash;
+}
+
+std::string tidegate::data::hashText(uint64_t hash) {
+  char text[20];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
+  return text;
 }
 
 std::shared_ptr<const Tokenizer> tidegate::data::makeByteTokenizer() { return std::make_shared<ByteTokenizer>(); }

@@ -385,16 +385,17 @@ private:
 
 class JsonTokenizer : public Tokenizer {
 public:
-  JsonTokenizer(const json &file, const std::string &path, uint64_t fileHash)
+  JsonTokenizer(const json &file, const std::string &path, std::string text)
       : model(file.value("model", json::object())), normalisers(normalisersOf(file.value("normalizer", json()))),
         splits(splitsOf(file.value("pre_tokenizer", json()))), decoders(decodersOf(file.value("decoder", json()))),
-        joinWithBlanks(decoders.empty()), texts(model.tokens()), fileHash(fileHash) {
+        joinWithBlanks(decoders.empty()), texts(model.tokens()), definition{{"tokenizer.json", std::move(text)}} {
     readAddedTokens(file.value("added_tokens", json::array()));
     readTemplates(file.value("post_processor", json()));
     readSpecials(path);
+    fileHash = hashBytes(definition[0].second);
     for (const auto &ids : {before, after})
       for (int32_t id : ids)
-        this->fileHash = hashBytes(std::to_string(id) + ",", this->fileHash);
+        fileHash = hashBytes(std::to_string(id) + ",", fileHash);
   }
 
   std::vector<int32_t> encode(std::string_view given) const override {
@@ -412,7 +413,7 @@ public:
   std::string decode(std::span<const int32_t> ids) const override {
     Texts parts;
     for (int32_t id : ids)
-      if (id >= 0 && id < vocab() && !texts[id].empty() && !special[id])
+      if (isText(id))
         parts.push_back(texts[id]);
     if (joinWithBlanks)
       for (size_t i = 1; i < parts.size(); ++i)
@@ -422,11 +423,13 @@ public:
     return joined(parts);
   }
 
+  bool isText(int32_t id) const override { return id >= 0 && id < vocab() && !texts[id].empty() && !special[id]; }
   int64_t vocab() const override { return static_cast<int64_t>(texts.size()); }
   std::optional<int32_t> bos() const override { return begin; }
   std::optional<int32_t> eos() const override { return end; }
   uint64_t hash() const override { return fileHash; }
   std::string description() const override { return "tokenizer.json, BPE with " + std::to_string(vocab()) + " tokens"; }
+  std::vector<std::pair<std::string, std::string>> files() const override { return definition; }
   std::vector<int32_t> prefix() const override { return before; }
   std::vector<int32_t> suffix() const override { return after; }
 
@@ -530,9 +533,11 @@ private:
   /// BOS and EOS: of the template, of tokenizer_config.json beside the file, or by their usual names.
   void readSpecials(const std::string &path) {
     json config;
-    const std::string beside = (std::filesystem::path(path).parent_path() / "tokenizer_config.json").string();
-    if (std::filesystem::is_regular_file(beside))
-      config = json::parse(runtime::MappedFile(beside).text(), nullptr, false);
+    const std::string name = "tokenizer_config.json", beside = (std::filesystem::path(path).parent_path() / name).string();
+    if (std::filesystem::is_regular_file(beside)) {
+      definition.emplace_back(name, runtime::MappedFile(beside).text());
+      config = json::parse(definition.back().second, nullptr, false);
+    }
     auto named = [&](const char *key, std::initializer_list<const char *> names) -> std::optional<int32_t> {
       if (config.is_object()) {
         json value = config.value(key, json());
@@ -563,6 +568,7 @@ private:
   std::vector<Decode> decoders;
   bool joinWithBlanks;
   Texts texts;
+  std::vector<std::pair<std::string, std::string>> definition; ///< The files.
   uint64_t fileHash;
   const uint64_t identity = nextIdentity();
   std::vector<bool> special;
@@ -581,7 +587,7 @@ std::shared_ptr<const Tokenizer> tidegate::data::openTokenizerJson(const std::st
   if (content.is_discarded() || !content.is_object())
     throw RuntimeError(RuntimeError::Kind::Corrupt, "'" + path + "' is not a JSON object");
   try {
-    return std::make_shared<JsonTokenizer>(content, path, hashBytes(file.text()));
+    return std::make_shared<JsonTokenizer>(content, path, std::string(file.text()));
   } catch (const RuntimeError &error) {
     throw RuntimeError(error.kind(), "'" + path + "': " + error.what());
   } catch (const json::exception &error) {

@@ -15,7 +15,8 @@ using runtime::RuntimeError;
 TokenStream TokenStream::of(std::span<const int32_t> tokens) {
   return {static_cast<int64_t>(tokens.size()), [tokens](int64_t first, std::span<int32_t> out) {
             std::copy_n(tokens.begin() + first, out.size(), out.begin());
-          }};
+          },
+          {}};
 }
 
 double PerplexityResult::perplexity() const { return std::exp(meanNats()); }
@@ -35,18 +36,25 @@ PerplexityResult tidegate::eval::perplexity(train::Model &model, const TokenStre
   result.tokens = tokens.size;
   // A single token left over predicts nothing.
   result.windows = tokens.size / T + (tokens.size % T > 1);
-  std::vector<int32_t> window(T), ids, labels;
+  std::vector<int32_t> window(T), ids, labels, positions;
   for (int64_t first = 0; first < result.windows; first += B) {
     const int64_t rows = std::min(B, result.windows - first), inputs = T - 1;
     ids.assign(rows * inputs, 0);
     labels.assign(rows * inputs, train::kIgnoredLabel);
+    positions.assign(tokens.positions ? rows * inputs : 0, 0);
     for (int64_t row = 0; row < rows; ++row) {
       const int64_t from = (first + row) * T, count = std::min(T, tokens.size - from);
       tokens.read(from, std::span(window).first(count));
       std::copy_n(window.begin(), count - 1, ids.begin() + row * inputs);
       std::copy_n(window.begin() + 1, count - 1, labels.begin() + row * inputs);
+      if (!tokens.positions)
+        continue;
+      const auto places = std::span(positions).subspan(row * inputs, count - 1);
+      tokens.positions(from, places);
+      for (int32_t t = 0; t < count - 1; ++t) // A window starts from the zero state.
+        places[t] = std::min(places[t], t);
     }
-    const train::LossResult loss = model.evalLoss({ids, labels, rows, inputs});
+    const train::LossResult loss = model.evalLoss({ids, labels, rows, inputs, positions});
     result.nats += loss.loss * static_cast<double>(loss.count);
     result.predicted += loss.count;
     if (advance)

@@ -14,6 +14,8 @@ struct TokenStream {
   int64_t size = 0;
   /// Fills `out` with the tokens from `first` on; they exist.
   std::function<void(int64_t first, std::span<int32_t> out)> read;
+  /// Likewise their positions in their documents; none: nothing starts inside the stream.
+  std::function<void(int64_t first, std::span<int32_t> out)> positions = {};
 
   /// Of tokens that outlive it.
   static TokenStream of(std::span<const int32_t> tokens);
@@ -32,7 +34,7 @@ struct PerplexityResult {
 /// overlap nor share a state, B at a time; B is a matter of speed only. A last,
 /// shorter window counts like the others.
 /// Errors: InvalidArgument for B < 1, T < 2, fewer than 2 tokens, and tokens
-///         outside the model's vocabulary.
+///         outside the model's vocabulary; for positions that the model cannot take.
 PerplexityResult perplexity(train::Model &model, const TokenStream &tokens, int64_t B, int64_t T,
                             const Advance &advance = {});
 

@@ -61,15 +61,17 @@ void checkFiles(const std::string &path) {
   ordered_json list;
   try {
     list = ordered_json::parse(MappedFile(listPath).text()).at("files");
-    for (const char *name : {kWeights, kOptimizer, kRun}) {
-      uint64_t bytes = list.at(name).at("bytes");
-      uint32_t crc = list.at(name).at("crc32");
+    for (const char *name : {kWeights, kOptimizer, kRun})
+      list.at(name);
+    for (const auto &[name, digest] : list.items()) {
+      uint64_t bytes = digest.at("bytes");
+      uint32_t crc = digest.at("crc32");
       MappedFile file(path + "/" + name);
       if (file.bytes().size() != bytes)
-        corrupt(path, std::string(name) + " should have " + std::to_string(bytes) + " bytes, but has " +
+        corrupt(path, name + " should have " + std::to_string(bytes) + " bytes, but has " +
                           std::to_string(file.bytes().size()));
       if (crc32(file.bytes()) != crc)
-        corrupt(path, std::string(name) + " does not match its checksum");
+        corrupt(path, name + " does not match its checksum");
     }
   } catch (const ordered_json::exception &) {
     corrupt(path, std::string(kComplete) + " cannot be read");
@@ -85,6 +87,24 @@ ordered_json pairsToJson(const TextPairs &pairs) {
   for (const auto &[first, second] : pairs)
     array.push_back({first, second});
   return array;
+}
+
+ordered_json tokenizerToJson(const std::optional<TokenizerRecord> &tokenizer) {
+  if (!tokenizer)
+    return nullptr;
+  ordered_json files = ordered_json::array();
+  for (const auto &[name, content] : tokenizer->files)
+    files.push_back(name);
+  return {{"name", tokenizer->name}, {"hash", tokenizer->hash}, {"prefixed", tokenizer->prefixed}, {"files", files}};
+}
+
+std::optional<TokenizerRecord> tokenizerFromJson(const ordered_json &json) {
+  if (json.is_null())
+    return std::nullopt;
+  TokenizerRecord tokenizer{json.at("name"), json.at("hash"), json.at("prefixed"), {}};
+  for (const std::string name : json.at("files")) // Of the checkpoint's own directory.
+    tokenizer.files.emplace_back(fs::path(name).filename().string(), "");
+  return tokenizer;
 }
 
 /// Exactly the wanted names, so that neither a missing nor a forgotten tensor goes unseen.
@@ -125,6 +145,7 @@ ordered_json tidegate::train::toJson(const RunState &state) {
           {"tokens", state.tokens},
           {"seed", state.seed},
           {"data", state.data},
+          {"tokenizer", tokenizerToJson(state.tokenizer)},
           {"settings", state.settings},
           {"program",
            {{"path", state.program.path},
@@ -140,9 +161,10 @@ RunState tidegate::train::runStateFromJson(const std::string &text, const std::s
     RunState state;
     state.step = json.at("step");
     state.skipped = json.at("skipped");
-    state.skippedInARow = json.value("skipped_in_a_row", int64_t(0)); // These three came later.
+    state.skippedInARow = json.value("skipped_in_a_row", int64_t(0)); // These four came later.
     state.tokens = json.value("tokens", int64_t(0));
     state.data = json.value("data", ordered_json());
+    state.tokenizer = tokenizerFromJson(json.value("tokenizer", ordered_json()));
     state.seed = json.at("seed");
     state.settings = json.at("settings");
     state.program = {json.at("program").at("path"), json.at("program").at("params").get<TextPairs>(),
@@ -158,7 +180,14 @@ RunState tidegate::train::readCheckpoint(const std::string &path) {
     throw RuntimeError(RuntimeError::Kind::NotFound, "expected a checkpoint directory, but '" + path +
                                                          (fs::exists(path) ? "' is a file" : "' does not exist"));
   checkFiles(path);
-  return runStateFromJson(std::string(MappedFile(path + "/" + kRun).text()), path);
+  RunState state = runStateFromJson(std::string(MappedFile(path + "/" + kRun).text()), path);
+  if (state.tokenizer)
+    for (auto &[name, content] : state.tokenizer->files) {
+      if (!fs::exists(path + "/" + name))
+        corrupt(path, "its tokenizer's " + name + " is missing");
+      content = MappedFile(path + "/" + name).text();
+    }
+  return state;
 }
 
 FoundCheckpoint tidegate::train::findCheckpoint(const std::string &path) {
@@ -259,12 +288,15 @@ std::string CheckpointDirectory::save(const CheckpointContents &contents) {
   try {
     fs::create_directory(temporary);
     ordered_json list;
-    auto add = [&](const char *file, const Produce &produce) {
+    auto add = [&](const std::string &file, const Produce &produce) {
       FileDigest digest = writeFile(temporary + "/" + file, produce);
       list["files"][file] = {{"bytes", digest.bytes}, {"crc32", digest.crc}};
     };
     add(kWeights, [&](FileWriter &out) { writeSafetensors(out, contents.weights, {{"format", "pt"}}); });
     add(kOptimizer, [&](FileWriter &out) { writeSafetensors(out, contents.moments); });
+    if (contents.state.tokenizer)
+      for (const auto &[name, content] : contents.state.tokenizer->files)
+        add(name, [&](FileWriter &out) { out.write(content); });
     add(kRun, [&](FileWriter &out) { out.write(toJson(contents.state).dump(2) + "\n"); });
     writeFile(temporary + "/" + kComplete, [&](FileWriter &out) { out.write(list.dump(2) + "\n"); });
     syncDirectory(temporary);

@@ -4,8 +4,9 @@
 //   model.safetensors      weights under their state-dict keys
 //   optimizer.safetensors  exp_avg.KEY and exp_avg_sq.KEY
 //   run.json               step, seed, position in the data, settings, the
-//                          program's text and params
-//   complete.json          size and CRC-32 of the three; written last
+//                          program's text and params, the tokenizer's name
+//   tokenizer.json ...     copies of the tokenizer's files, if it has any
+//   complete.json          size and CRC-32 of the others; written last
 //
 // A checkpoint is written into a hidden directory, synced and renamed, so one
 // that has its name is whole; reading checks it again.
@@ -33,6 +34,14 @@ struct ProgramRecord {
   TextPairs files;  ///< path, text; the main file first
 };
 
+/// What the ids that a run trains on mean.
+struct TokenizerRecord {
+  std::string name;     ///< As it was given; for people.
+  std::string hash;     ///< Of data::Tokenizer, as text.
+  bool prefixed = true; ///< Texts begin with the tokens that begin a document.
+  TextPairs files;      ///< name, content; see data::Tokenizer::files
+};
+
 struct RunState {
   int64_t step = 0;    ///< Steps done.
   int64_t skipped = 0; ///< Of them, without an update because of a non-finite gradient.
@@ -40,12 +49,13 @@ struct RunState {
   int64_t tokens = 0;        ///< Trained on so far.
   uint64_t seed = 0;
   ProgramRecord program;
+  std::optional<TokenizerRecord> tokenizer; ///< None for a made-up task, and where it is not known.
   nlohmann::ordered_json settings; ///< As the trainer was told; see TrainSettings.
   nlohmann::ordered_json data;     ///< Position of the batch source after `step`; null if it has none.
 };
 
 nlohmann::ordered_json toJson(const RunState &state);
-/// Corrupt, naming `path`, when something is missing.
+/// Corrupt, naming `path`, when something is missing. The tokenizer's files are named only.
 RunState runStateFromJson(const std::string &text, const std::string &path);
 
 /// Reads run.json of a checkpoint after checking every file against

@@ -23,17 +23,20 @@ TextLoss tidegate::train::evaluateText(Model &model, const data::HeldOut &text, 
                        "expected at least 2 tokens to evaluate on, but got " + std::to_string(tokens));
   T = std::min(T, targets);
   const int64_t windows = (targets + T - 1) / T;
-  std::vector<int32_t> ids, labels;
+  std::vector<int32_t> ids, labels, positions;
   double sum = 0;
   for (int64_t first = 0; first < windows; first += B) {
     const int64_t rows = std::min(B, windows - first);
     ids.assign(rows * T, 0);
     labels.assign(rows * T, kIgnoredLabel); // The last window may be short: nothing counts behind its end.
+    positions.assign(text.positions.empty() ? 0 : rows * T, 0);
     for (int64_t i = 0, from = first * T; i < rows * T && from + i < targets; ++i) {
       ids[i] = text.ids[from + i];
       labels[i] = text.ids[from + i + 1];
+      if (!positions.empty())
+        positions[i] = std::min(text.positions[from + i], static_cast<int32_t>(i % T));
     }
-    LossResult result = model.evalLoss({ids, labels, rows, T});
+    LossResult result = model.evalLoss({ids, labels, rows, T, positions});
     sum += result.loss * static_cast<double>(result.count);
   }
   const double bytes = static_cast<double>(text.textBytes) * static_cast<double>(tokens) / static_cast<double>(all);

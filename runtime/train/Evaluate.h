@@ -20,7 +20,7 @@ struct TextLoss {
 
 /// Cuts the first `most` tokens of a text (2 or more) into windows of T, B at a
 /// time. Each token but the first is predicted once, from the tokens of its
-/// window before it. `vocab`: of the tokens.
+/// window, and of its document if those are kept apart, before it. `vocab`: of the tokens.
 TextLoss evaluateText(Model &model, const data::HeldOut &text, int64_t vocab, int64_t most, int64_t B, int64_t T);
 
 /// Bits per byte of the text as one `gzip -9` file, header included.

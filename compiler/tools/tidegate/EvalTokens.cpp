@@ -1,5 +1,5 @@
 //===- EvalTokens.cpp - Text and shards as tokens of a run ------*- C++ -*-===//
-// Bytes and shards are read where they are mapped; other texts are encoded whole.
+// Texts are encoded whole.
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/tidegate/EvalTokens.h"
 
@@ -17,19 +17,28 @@ using runtime::RuntimeError;
 
 namespace {
 
-EvalTokens ofShards(const std::string &path, const RunTokenizer &tokenizer) {
-  auto shards = data::openShards(path);
+EvalTokens ofShards(const std::string &path, const RunTokenizer &tokenizer, bool documents) {
+  auto shards = data::openShards(path, /*verify=*/true);
   EvalTokens tokens;
   for (const auto &shard : shards) {
-    if (tokenizer.named && shard->header().tokenizerHash != tokenizer.tokenizer->hash())
+    if (tokenizer.known && shard->header().tokenizerHash != tokenizer.codec.tokenizer->hash())
       throw RuntimeError(RuntimeError::Kind::InvalidArgument, "expected shards of the tokenizer " +
-                                                                  tokenizer.tokenizer->description() + ", but '" +
+                                                                  tokenizer.codec.tokenizer->description() + ", but '" +
                                                                   shard->path() + "' was made by another one");
     tokens.bytes += static_cast<double>(shard->header().sourceBytes);
   }
   auto corpus = std::make_shared<const data::Corpus>(std::move(shards));
   tokens.stream = {corpus->tokens(),
-                   [corpus](int64_t first, std::span<int32_t> out) { corpus->read(first, out); }};
+                   [corpus](int64_t first, std::span<int32_t> out) { corpus->read(first, out); },
+                   {}};
+  if (documents)
+    tokens.stream.positions = [corpus](int64_t first, std::span<int32_t> out) {
+      for (size_t t = 0; t < out.size();) {
+        const int64_t document = corpus->documentOf(first + t), start = corpus->documentStart(document);
+        for (const int64_t end = corpus->documentStart(document + 1); t < out.size() && int64_t(first + t) < end; ++t)
+          out[t] = static_cast<int32_t>(first + t - start);
+      }
+    };
   return tokens;
 }
 
@@ -40,47 +49,34 @@ EvalTokens ofBytes(std::shared_ptr<const runtime::MappedFile> file) {
              const std::string_view text = file->text().substr(first, out.size());
              std::transform(text.begin(), text.end(), out.begin(),
                             [](char c) { return static_cast<unsigned char>(c); });
-           }},
+           },
+           {}},
           static_cast<double>(size)};
 }
 
-EvalTokens ofText(const runtime::MappedFile &file, const RunTokenizer &tokenizer) {
-  auto ids = std::make_shared<std::vector<int32_t>>(tokenizer.encode(file.text()));
-  const std::vector<int32_t> suffix = tokenizer.tokenizer->suffix();
+EvalTokens ofText(const runtime::MappedFile &file, const data::TextCodec &codec) {
+  auto ids = std::make_shared<std::vector<int32_t>>(codec.encode(file.text()));
+  const std::vector<int32_t> suffix = codec.tokenizer->suffix();
   ids->insert(ids->end(), suffix.begin(), suffix.end());
   return {{static_cast<int64_t>(ids->size()),
            [ids](int64_t first, std::span<int32_t> out) {
              std::copy_n(ids->begin() + first, out.size(), out.begin());
-           }},
+           },
+           {}},
           static_cast<double>(file.bytes().size())};
 }
 
 } // namespace
 
-std::vector<int32_t> RunTokenizer::encode(std::string_view text) const {
-  std::vector<int32_t> ids = tokenizer->encode(text);
-  if (!bytes) {
-    const std::vector<int32_t> prefix = tokenizer->prefix();
-    ids.insert(ids.begin(), prefix.begin(), prefix.end());
-  }
-  return ids;
-}
-
-RunTokenizer tool::tokenizerOf(const CommandLine &line, const train::RunState &state) {
-  const auto &settings = state.settings;
-  const bool recorded = settings.contains("tokenizer") && settings["tokenizer"].is_string();
-  const std::string spec =
-      line.get<std::string>("tokenizer", recorded ? settings["tokenizer"].get<std::string>() : "bytes");
-  return {data::openTokenizer(spec), line.has("tokenizer") || recorded, spec == "bytes"};
-}
-
-EvalTokens tool::openTokens(const std::string &path, const RunTokenizer &tokenizer, int64_t most) {
+EvalTokens tool::openTokens(const std::string &path, const RunTokenizer &tokenizer, int64_t most, bool documents) {
   EvalTokens tokens;
   if (std::filesystem::is_directory(path)) {
-    tokens = ofShards(path, tokenizer);
+    tokens = ofShards(path, tokenizer, documents);
   } else {
     auto file = std::make_shared<const runtime::MappedFile>(path);
-    tokens = tokenizer.bytes ? ofBytes(file) : ofText(*file, tokenizer);
+    // Plain bytes are read where they are mapped.
+    const bool bytes = tokenizer.codec.tokenizer->hash() == data::makeByteTokenizer()->hash();
+    tokens = bytes && !tokenizer.codec.prefixed ? ofBytes(file) : ofText(*file, tokenizer.codec);
   }
   const int64_t all = tokens.stream.size;
   tokens.stream.size = std::min(all, most);

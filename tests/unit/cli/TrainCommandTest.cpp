@@ -230,6 +230,46 @@ TEST_F(TrainCommandTest, AFullDiskKeepsTheLastCheckpoint) {
   EXPECT_EQ(readText(path("run/step-30/model.safetensors")), weights);
 }
 
+TEST_F(TrainCommandTest, TheTokenizerTravelsWithTheRun) {
+  std::filesystem::copy(TIDEGATE_SOURCE_DIR "/tests/unit/runtime/data/Inputs/gpt2.json", path("tokenizer.json"));
+  ASSERT_EQ(tool("data prepare text --tokenizer tokenizer.json --out set").code, 0);
+  std::filesystem::remove(path("tokenizer.json"));
+  const std::string train = "train m.tg --set V=640 --steps 60 --batch 2 --seq 32 --lr 0.05 ";
+  ToolRun run = tool(train + "--data set --out run --sample-prompt 'the '");
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_TRUE(contains(run.out, "nats per token")) << run.out;
+  EXPECT_TRUE(contains(run.out, "--- sample\nthe ")) << run.out;
+  json state = json::parse(readText(path("run/step-60/run.json")));
+  EXPECT_EQ(state["tokenizer"]["name"], "set");
+  EXPECT_EQ(state["tokenizer"]["files"], json({"tokenizer.json"}));
+  EXPECT_EQ(state["tokenizer"]["hash"], json::parse(tool("data info set --format json").out)["tokenizer_hash"]);
+
+  // A text is read with the run's tokenizer, also when training goes on with one.
+  run = tool("train m.tg --set V=640 --steps 70 --batch 2 --seq 32 --data text --out run --resume auto");
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_EQ(json::parse(readText(path("run/step-70/run.json")))["tokenizer"], state["tokenizer"]);
+  std::filesystem::remove_all(path("set"));
+  std::filesystem::remove_all(path("out"));
+  ToolRun text = tool("generate run/step-60 --prompt 'the c' --max-tokens 9 --temperature 0");
+  EXPECT_EQ(text.code, 0) << text.err;
+  EXPECT_TRUE(contains(text.out, "the cat sat")) << text.out;
+  EXPECT_EQ(json::parse(tool("eval run/step-60 --data text --seq 32").lastLine())["bytes"],
+            std::filesystem::file_size(path("text")));
+  expectFailure(1, "generate run --tokenizer bytes", "was trained with tokenizer 'set' (");
+  expectFailure(1, train + "--data text --tokenizer bytes --out run --resume auto",
+                "the checkpoint was trained with tokenizer 'set' (");
+
+  // To the reference library's form and back.
+  ASSERT_EQ(tool("export run/step-60 --out hf").code, 0);
+  EXPECT_EQ(readText(path("hf/tokenizer.json")), readText(path("run/step-60/tokenizer.json")));
+  ASSERT_EQ(tool("import hf --out back").code, 0);
+  EXPECT_EQ(tool("generate back --prompt 'the c' --max-tokens 9 --temperature 0").out, text.out);
+  EXPECT_TRUE(contains(tool("import hf --out other", "echo '{}' > hf/tokenizer.json;").err, "note: a tokenizer is left out: 'hf/tokenizer.json'"));
+
+  writeText(path("run/step-60/tokenizer.json"), "{}");
+  expectFailure(1, "generate run/step-60", "tokenizer.json should have");
+}
+
 TEST_F(TrainCommandTest, GenerateNeedsTheCheckpointOnly) {
   ASSERT_EQ(tool(kTrain + "--out run --set V=300").code, 0);
   std::filesystem::remove(path("m.tg"));

@@ -10,6 +10,7 @@
 #include "runtime/data/Prepare.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <iostream>
 #include <thread>
@@ -36,7 +37,7 @@ ExitCode prepare(std::span<const std::string> args) {
   line.option<std::string>("tokenizer", "T", "bytes (default), a SentencePiece *.model, a tokenizer.json, or a directory with one");
   line.option<std::string>("field", "NAME", "field of JSONL and column of Parquet with the text (default text)");
   line.option<int64_t>("workers", "N", "threads (default: one a core); the result is the same for any number");
-  line.option<int64_t>("shard-mb", "MB", "input in one shard (default 64)");
+  line.option<double>("shard-mb", "MB", "input in one shard, in MiB (default 64)");
   line.flag("eos", "end every document with the tokenizer's end token");
   if (!line.parse(args))
     return kDone;
@@ -46,7 +47,7 @@ ExitCode prepare(std::span<const std::string> args) {
   options.tokenizer = line.get<std::string>("tokenizer", "bytes");
   options.field = line.get<std::string>("field", "text");
   options.workers = line.integer("workers", std::max(1u, std::thread::hardware_concurrency()), 1);
-  options.shardBytes = line.integer("shard-mb", 64, 1) << 20;
+  options.shardBytes = std::llround(line.real("shard-mb", 64, 1e-3, 1e6) * (1 << 20));
   options.documentEnds = line.has("eos");
   const auto tokenizer = data::openTokenizer(options.tokenizer);
   if (options.documentEnds && !tokenizer->eos())

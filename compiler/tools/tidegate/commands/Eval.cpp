@@ -10,6 +10,7 @@
 #include "runtime/core/Error.h"
 #include "runtime/core/FileIo.h"
 #include "runtime/eval/MqarScore.h"
+#include "runtime/eval/RequestScores.h"
 
 #include <chrono>
 #include <cmath>
@@ -28,8 +29,7 @@ namespace {
 
 void declareOptions(CommandLine &line) {
   line.option<std::string>("data", "PATH", "perplexity: the text, or the directory of shards, that is predicted");
-  line.option<std::string>("tokenizer", "T", "bytes, a *.model, a tokenizer.json, or a directory with one (default: "
-                                             "the run's, else bytes)");
+  addTokenizerOption(line);
   line.option<std::string>("requests", "FILE", "log-likelihood requests, one JSON object a line; - is standard input");
   line.option<std::string>("task", "NAME", "a made-up task: mqar (associative recall)");
   line.option<int64_t>("batch", "B", "rows at a time; changes the speed only (default 8)");
@@ -93,11 +93,13 @@ void print(const ordered_json &json) {
   std::cout << json.dump(-1, ' ', false, ordered_json::error_handler_t::replace) << "\n";
 }
 
-ExitCode evaluatePerplexity(const CommandLine &line, train::FoundCheckpoint found, const CompileOptions &options,
-                            int64_t B) {
+ExitCode evaluatePerplexity(const CommandLine &line, train::FoundCheckpoint found, CompileOptions options, int64_t B) {
   const int64_t T = lengthOf(line, found, 2);
-  const EvalTokens tokens = openTokens(line.required("data"), tokenizerOf(line, found.state),
-                                       line.integer("max-tokens", std::numeric_limits<int64_t>::max(), 2));
+  if (const ordered_json documents = found.state.settings.value("documents", ordered_json()); documents == true)
+    options.documents = true; // As trained.
+  const EvalTokens tokens =
+      openTokens(line.required("data"), tokenizerOf(line, found),
+                 line.integer("max-tokens", std::numeric_limits<int64_t>::max(), 2), options.documents);
   Subject subject(std::move(found), options);
   Waiting waiting;
   const eval::PerplexityResult result = eval::perplexity(
@@ -153,14 +155,14 @@ void printTable(const std::vector<eval::TaskSummary> &tasks) {
 ExitCode evaluateRequests(const CommandLine &line, train::FoundCheckpoint found, const CompileOptions &options,
                           int64_t B) {
   eval::EncodeOptions encoding{lengthOf(line, found, 1), std::nullopt};
-  const RunTokenizer tokenizer = tokenizerOf(line, found.state);
+  const data::TextCodec codec = tokenizerOf(line, found).codec;
   const std::vector<eval::Request> requests = eval::readRequests(line.required("requests"));
   Subject subject(std::move(found), options);
-  if (tokenizer.tokenizer->bos() && *tokenizer.tokenizer->bos() < subject.model->vocab())
-    encoding.bos = tokenizer.tokenizer->bos();
+  if (codec.tokenizer->bos() && *codec.tokenizer->bos() < subject.model->vocab())
+    encoding.bos = codec.tokenizer->bos();
   Waiting waiting;
   const std::vector<eval::RequestScore> scores =
-      eval::scoreRequests(*subject.model, [&](std::string_view text) { return tokenizer.encode(text); }, requests, B,
+      eval::scoreRequests(*subject.model, [&](std::string_view text) { return codec.encode(text); }, requests, B,
                           encoding, [&](int64_t done, int64_t all) { waiting("continuations", done, all); });
   std::string results;
   for (size_t i = 0; i < requests.size(); ++i)

@@ -20,10 +20,10 @@ using runtime::RuntimeError;
 
 ExitCode tool::runExport(std::span<const std::string> args) {
   CommandLine line("export", "CHECKPOINT",
-                   "Writes config.json and model.safetensors as the reference library reads them, of a step-N\n"
-                   "directory or the newest one of a run. The program must compute what one of the examples with a\n"
+                   "Writes config.json, model.safetensors and the tokenizer as the reference library reads them, of\n"
+                   "a step-N directory or the newest one of a run. The program must compute what one of the examples with a\n"
                    "model_type computes (gla, delta_net, ...).");
-  line.option<std::string>("out", "DIR", "directory to write the two files into");
+  line.option<std::string>("out", "DIR", "directory to write into");
   line.option<std::string>("dtype", "TYPE", "of the weights: f32 (default), bf16 or f16");
   if (!line.parse(args))
     return kDone;
@@ -33,6 +33,7 @@ ExitCode tool::runExport(std::span<const std::string> args) {
   const train::FoundCheckpoint found = findUsableCheckpoint(line.operand());
   const ProgramSource source = sourceOf(found.state.program);
   const std::string config = configOfProgram(source, dtypeText);
+  const train::TextPairs tokenizer = found.state.tokenizer ? found.state.tokenizer->files : train::TextPairs();
   const std::vector<train::ParameterSpec> parameters = modelParameters(source);
   const runtime::SafetensorsFile weights(*found.path + "/model.safetensors");
 
@@ -51,13 +52,21 @@ ExitCode tool::runExport(std::span<const std::string> args) {
     }
     tensors.push_back(runtime::named(spec.name, converted.back()));
   }
-  for (const char *name : {"/config.json", "/model.safetensors"})
-    if (std::filesystem::exists(out + name))
+  std::vector<std::string> names = {"config.json", "model.safetensors"};
+  for (const auto &[name, content] : tokenizer)
+    names.push_back(name);
+  for (const std::string &name : names)
+    if (std::filesystem::exists(out + "/" + name))
       throw RuntimeError(RuntimeError::Kind::InvalidArgument,
-                         "'" + out + name + "' already exists; pass another --out");
+                         "'" + out + "/" + name + "' already exists; pass another --out");
   runtime::makeWritableDirectory(out);
   runtime::writeSafetensorsFile(out + "/model.safetensors", tensors, {{"format", "pt"}});
-  runtime::writeFileAtomically(out + "/config.json", [&](runtime::FileWriter &file) { file.write(config); });
+  auto write = [&](const std::string &name, const std::string &text) {
+    runtime::writeFileAtomically(out + "/" + name, [&](runtime::FileWriter &file) { file.write(text); });
+  };
+  for (const auto &[name, content] : tokenizer)
+    write(name, content);
+  write("config.json", config);
   std::cerr << "wrote " << tensors.size() << " tensors to " << out << "\n";
   return kDone;
 }

@@ -5,6 +5,7 @@
 #include "compiler/tools/tidegate/Commands.h"
 #include "compiler/tools/tidegate/ProgramOptions.h"
 #include "compiler/tools/tidegate/RunRecord.h"
+#include "compiler/tools/tidegate/RunTokenizer.h"
 #include "runtime/core/Error.h"
 #include "runtime/core/FileIo.h"
 #include "runtime/train/WeightFiles.h"
@@ -31,6 +32,18 @@ void writeProgram(const std::string &directory, const ProgramSource &source) {
   for (const auto &[name, value] : source.params)
     lines += "set = " + name + "=" + value + "\n";
   writeText(directory + "/" + fs::path(source.path).stem().string() + ".cfg", lines);
+}
+
+/// The tokenizer beside the weights; none if there is none, or none that we read.
+std::optional<train::TokenizerRecord> tokenizerBeside(const std::string &directory) {
+  for (const char *name : {"/tokenizer.json", "/tokenizer.model"})
+    try {
+      if (fs::exists(directory + name))
+        return recordOf(*data::openTokenizer(directory + name), directory + name, /*prefixed=*/true);
+    } catch (const RuntimeError &error) {
+      std::cerr << "note: a tokenizer is left out: " << error.what() << "\n";
+    }
+  return std::nullopt;
 }
 
 void expectNoRun(const std::string &directory) {
@@ -70,6 +83,7 @@ ExitCode tool::runImport(std::span<const std::string> args) {
   }
   train::RunState state;
   state.program = recordOf(source);
+  state.tokenizer = tokenizerBeside(from);
   state.settings = {{"imported-from", from}, {"imported-type", std::string(dtypeName(weights.dtype()))}};
   train::CheckpointDirectory directory(out, /*keep=*/0);
   const std::string saved = directory.save(*model, state);

@@ -6,11 +6,10 @@
 #include "compiler/tools/tidegate/MqarOptions.h"
 #include "compiler/tools/tidegate/ProgramOptions.h"
 #include "compiler/tools/tidegate/RunRecord.h"
+#include "compiler/tools/tidegate/RunTokenizer.h"
 #include "compiler/tools/tidegate/TrainPlan.h"
 #include "runtime/core/Error.h"
-#include "runtime/data/Tokenizer.h"
 #include "runtime/eval/MqarData.h"
-#include "runtime/train/ByteTokenizer.h"
 #include "runtime/train/Generate.h"
 #include "runtime/train/Init.h"
 #include "runtime/train/Interrupt.h"
@@ -38,8 +37,11 @@ void declareOptions(CommandLine &line) {
   line.list("data", "PATH", "what to learn: a text, a directory of shards, an address of one, - for shards on stdin; "
                             "PATH=WEIGHT mixes several");
   line.option<std::string>("task", "NAME", "learn a made-up task and no text: mqar (associative recall)");
-  line.option<std::string>("tokenizer", "NAME", "bytes (default) or a tokenizer's file; must be the shards'");
+  line.option<std::string>("tokenizer", "NAME", "bytes, a *.model, a tokenizer.json, or a directory with one (default: "
+                                                "that of the shards; bytes for a text)");
   line.option<std::string>("shuffle", "S", "of shards: window (default), document, or none");
+  line.option<std::string>("shuffle-within", "S", "shuffle in all (default) or in one shard after the other; shards that "
+                                                  "are still arriving are always shuffled one by one");
   line.option<std::string>("cache", "DIR", "for downloads and prepared texts (default out/data-cache)");
   line.option<std::string>("out", "DIR", "directory of checkpoints and metrics (default out/NAME, a name made of program, "
                                          "size, rank, sequences a step, rate and steps)");
@@ -74,11 +76,46 @@ void declareOptions(CommandLine &line) {
   line.option<int64_t>("held-out-max", "N", "most tokens held out (default 262144)");
   line.list("sample-prompt", "TEXT", "print a sample that continues TEXT at the end");
   line.flag("dry-run", "print the settings, memory and work as a JSON object, and train nothing");
-  line.option<int64_t>("sample-tokens", "N", "bytes of a sample (default 200)");
+  line.option<int64_t>("sample-tokens", "N", "tokens of a sample (default 200)");
   line.option<double>("temperature", "X", "of samples (default 0.8)");
   line.option<double>("top-p", "X", "of samples (default 0.95)");
   addMqarOptions(line);
   addCompileOptions(line);
+}
+
+/// Where checkpoints go, and the one to start from.
+struct Place {
+  std::string out;
+  std::optional<train::FoundCheckpoint> from;
+};
+
+Place placeOf(const CommandLine &line, const std::string &name) {
+  Place place;
+  place.out = line.get<std::string>("out", "out/" + name);
+  const std::string resume = line.get<std::string>("resume", "");
+  auto holdsCheckpoints = [&] {
+    if (!fs::is_directory(place.out))
+      return false;
+    train::FoundCheckpoint found = train::findCheckpoint(place.out);
+    return found.path || !found.skipped.empty();
+  };
+  if (resume == "auto") {
+    if (holdsCheckpoints())
+      place.from = findUsableCheckpoint(place.out);
+    else
+      std::cerr << "no checkpoint in '" << place.out << "' yet, starting from the beginning\n";
+  } else if (line.has("resume")) {
+    place.from = findUsableCheckpoint(resume);
+    if (!line.has("out"))
+      place.out = fs::path(*place.from->path).parent_path().string();
+    if (place.out.empty())
+      place.out = ".";
+  } else if (holdsCheckpoints()) {
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                       "'" + place.out + "' already holds checkpoints; pass --resume auto to go on from them, or "
+                                         "another --out");
+  }
+  return place;
 }
 
 /// Of --task: rows of --seq tokens, or as many as the task needs.
@@ -99,15 +136,20 @@ data::OpenedData openTask(const CommandLine &line, train::TrainSettings &setting
   return opened;
 }
 
-/// Opens the data and checks that it has a batch.
-data::OpenedData openData(const CommandLine &line, train::TrainSettings &settings) {
+/// Opens the data and checks that it has a batch. Unless another tokenizer is
+/// named, a run that goes on keeps its own.
+data::OpenedData openData(const CommandLine &line, train::TrainSettings &settings, const Place &place) {
   if (line.has("task"))
     return openTask(line, settings);
   data::DataOptions options;
   options.paths = line.all("data");
   if (options.paths.empty())
     line.required("data"); // Says so.
+  const auto recorded = place.from ? place.from->state.tokenizer : std::nullopt;
+  if (recorded)
+    options.tokenizer = recorded->files.empty() ? recorded->name : *place.from->path;
   options.tokenizer = line.get<std::string>("tokenizer", options.tokenizer);
+  options.shardwise = line.choice<bool>("shuffle-within", {{"all", false}, {"shard", true}});
   options.shuffle = line.choice<data::Shuffle>("shuffle", {{"window", data::Shuffle::Window},
                                                            {"document", data::Shuffle::Document},
                                                            {"none", data::Shuffle::None}});
@@ -117,6 +159,8 @@ data::OpenedData openData(const CommandLine &line, train::TrainSettings &setting
   options.heldOut = line.real("held-out", 0.05, 0, 0.9);
   options.maxHeldOut = line.integer("held-out-max", kDefaultHeldOut, 0);
   data::OpenedData data = data::openData(options);
+  if (recorded && !line.has("tokenizer"))
+    data.tokenizerName = recorded->name;
   const nlohmann::json start = data.training->state();
   data.training->next(settings.batch * settings.accumulate, settings.seq);
   data.training->restore(start);
@@ -139,10 +183,10 @@ void restoreData(const train::RunState &state, data::OpenedData &data) {
 }
 
 /// The held-out text, when tokens are its bytes.
-std::optional<std::string> heldOutBytes(const CommandLine &line, const data::OpenedData &data) {
-  if (line.get<std::string>("tokenizer", "bytes") != "bytes")
+std::optional<std::string> heldOutBytes(const data::OpenedData &data) {
+  if (data.tokenizerName != "bytes")
     return std::nullopt;
-  return data::openTokenizer("bytes")->decode(data.heldOut.ids);
+  return data.tokenizer->decode(data.heldOut.ids);
 }
 
 train::TrainSettings settingsOf(const CommandLine &line) {
@@ -187,43 +231,13 @@ train::TrainSettings settingsOf(const CommandLine &line) {
   return settings;
 }
 
-/// Where checkpoints go, and the one to start from.
-struct Place {
-  std::string out;
-  std::optional<train::FoundCheckpoint> from;
-};
-
-Place placeOf(const CommandLine &line, const std::string &name) {
-  Place place;
-  place.out = line.get<std::string>("out", "out/" + name);
-  const std::string resume = line.get<std::string>("resume", "");
-  auto holdsCheckpoints = [&] {
-    if (!fs::is_directory(place.out))
-      return false;
-    train::FoundCheckpoint found = train::findCheckpoint(place.out);
-    return found.path || !found.skipped.empty();
-  };
-  if (resume == "auto") {
-    if (holdsCheckpoints())
-      place.from = findUsableCheckpoint(place.out);
-    else
-      std::cerr << "no checkpoint in '" << place.out << "' yet, starting from the beginning\n";
-  } else if (line.has("resume")) {
-    place.from = findUsableCheckpoint(resume);
-    if (!line.has("out"))
-      place.out = fs::path(*place.from->path).parent_path().string();
-    if (place.out.empty())
-      place.out = ".";
-  } else if (holdsCheckpoints()) {
-    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
-                       "'" + place.out + "' already holds checkpoints; pass --resume auto to go on from them, or "
-                                         "another --out");
-  }
-  return place;
-}
-
 /// Says what differs from the run that is resumed; the command line counts.
+/// Errors: InvalidArgument when ids would mean something else than before.
 void compareRuns(const train::RunState &old, const train::RunState &now) {
+  if (old.tokenizer && now.tokenizer && old.tokenizer->hash != now.tokenizer->hash)
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                       "the checkpoint was trained with tokenizer '" + old.tokenizer->name + "' (" + old.tokenizer->hash +
+                           "), but the data has '" + now.tokenizer->name + "' (" + now.tokenizer->hash + ")");
   auto differs = [](const std::string &what, const std::string &before, const std::string &after) {
     std::cerr << "note: " << what << " was " << before << " in the checkpoint and is " << after << " now\n";
   };
@@ -251,8 +265,10 @@ train::RunState startState(const CommandLine &line, const ProgramSource &source,
   state.settings["recomputed-layers"] = options.recomputedLayers;
   if (options.recomputedLayers == CompileOptions::kAllLayers)
     state.settings["recomputed-layers"] = "all";
-  if (!line.has("task"))
-    state.settings["tokenizer"] = line.get<std::string>("tokenizer", "bytes");
+  if (data.tokenizer) {
+    state.tokenizer = recordOf(*data.tokenizer, data.tokenizerName, data.prefixed);
+    state.settings["tokenizer"] = data.tokenizerName;
+  }
   state.settings.update(nlohmann::ordered_json(data.description));
   state.settings["held-out-tokens"] = data.heldOut.ids.size();
   return state;
@@ -317,9 +333,10 @@ train::TrainSummary trainLogged(train::Model &model, data::OpenedData &data, con
   }
 }
 
-void printSamples(const CommandLine &line, train::Model &model, const train::SamplerConfig &sampler, int64_t count) {
+void printSamples(const CommandLine &line, train::Model &model, const data::TextCodec &codec,
+                  const train::SamplerConfig &sampler, int64_t count) {
   for (const std::string &prompt : line.all("sample-prompt"))
-    std::cout << "--- sample\n" << prompt << train::generateText(model, prompt, count, sampler) << "\n";
+    std::cout << "--- sample\n" << prompt << train::generateText(model, codec, prompt, count, sampler) << "\n";
   if (!line.all("sample-prompt").empty())
     std::cout << "---\n";
 }
@@ -334,8 +351,8 @@ ExitCode tool::runTrain(std::span<const std::string> args) {
 
 std::optional<nlohmann::ordered_json> tool::trainRun(std::span<const std::string> args, const TrainHooks &hooks) {
   CommandLine line("train", "FILE",
-                   "Trains the model of a program on the bytes of a text file. The last line of stdout is a JSON\n"
-                   "object with the final losses, the speed and the checkpoint.");
+                   "Trains the model of a program on a text or on shards of tokens. The last line of stdout is a\n"
+                   "JSON object with the final losses, the speed and the checkpoint.");
   declareOptions(line);
   if (!line.parse(args))
     return std::nullopt;
@@ -346,22 +363,21 @@ std::optional<nlohmann::ordered_json> tool::trainRun(std::span<const std::string
   const train::SamplerConfig sampler{line.real("temperature", 0.8, 0, std::numeric_limits<double>::infinity()),
                                      line.real("top-p", 0.95, 1e-9, 1),
                                      static_cast<uint64_t>(line.integer("seed", 42, 0))};
-  if (!line.all("sample-prompt").empty() && line.get<std::string>("tokenizer", "bytes") != "bytes")
-    throw UsageError("option '--sample-prompt' needs the tokenizer bytes");
   const int64_t sampleTokens = line.integer("sample-tokens", 200, 0);
   CompileOptions options = compileOptionsOf(line);
   const double peakFlops = line.real("peak-flops", 0, 0, std::numeric_limits<double>::infinity());
   const ProgramSource source = programOf(line);
 
-  data::OpenedData data = openData(line, settings);
   const auto parameters = modelParameters(source);
   int64_t weights = 0;
   for (const auto &spec : parameters)
     weights += spec.elements();
-  chooseActivations(line, source, settings.batch, settings.seq, settings.accumulate, options);
-  train::RunState state = startState(line, source, settings, options, data);
   const std::string name =
       runName(source, line.get<std::string>("scale", ""), weights, settings) + (line.has("task") ? "_mqar" : "");
+  const Place place = line.has("dry-run") ? Place() : placeOf(line, name);
+  data::OpenedData data = openData(line, settings, place);
+  chooseActivations(line, source, settings.batch, settings.seq, settings.accumulate, options);
+  train::RunState state = startState(line, source, settings, options, data);
   if (line.has("dry-run")) {
     const PlanReport plan = planModel(source, settings.batch, settings.seq, options, settings.accumulate);
     std::cout << nlohmann::ordered_json{{"name", name},
@@ -374,7 +390,6 @@ std::optional<nlohmann::ordered_json> tool::trainRun(std::span<const std::string
               << "\n";
     return std::nullopt;
   }
-  Place place = placeOf(line, name);
   if (place.from) {
     compareRuns(place.from->state, state);
     state.step = place.from->state.step;
@@ -419,7 +434,7 @@ std::optional<nlohmann::ordered_json> tool::trainRun(std::span<const std::string
                                    {"peak_memory_bytes", train::processMemory().peak},
                                    {"checkpoint", summary.checkpoint}};
   if (summary.heldOut) {
-    const auto text = heldOutBytes(line, data);
+    const auto text = heldOutBytes(data);
     std::printf("held-out loss  %.4f nats per %s\nheld-out text  %.4f bits per byte (%lld bytes)\n",
                 summary.heldOut->nats, text ? "byte" : "token", summary.heldOut->bitsPerByte,
                 (long long)summary.heldOut->bytes);
@@ -433,6 +448,6 @@ std::optional<nlohmann::ordered_json> tool::trainRun(std::span<const std::string
     std::fflush(stdout);
   }
   if (!summary.interrupted && !line.has("task"))
-    printSamples(line, *model, sampler, sampleTokens);
+    printSamples(line, *model, {data.tokenizer, data.prefixed}, sampler, sampleTokens);
   return result;
 }

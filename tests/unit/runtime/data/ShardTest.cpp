@@ -180,9 +180,12 @@ TEST(PrepareTest, BadInputsAreNamed) {
     options.out = scratch.path("out-" + name);
     return messageOf<RuntimeError>([&] { prepare(options, *tokenizer); });
   };
-  EXPECT_NE(message("a.jsonl", "{\"text\": \"x\"}\n{\"text\": 3}\n").find("'text', but found number on line 2"),
+  EXPECT_NE(message("a.jsonl", "{\"text\": \"x\"}\n{\"text\": 3}\n").find("a.jsonl', line 2: expected a string field 'text', but found number"),
             std::string::npos);
-  EXPECT_NE(message("b.jsonl", "[1]\n").find("expected a JSON object on line 1"), std::string::npos);
+  EXPECT_NE(message("b.jsonl", "[1]\n").find("b.jsonl', line 1: expected a JSON object, but found a value of type array"),
+            std::string::npos);
+  EXPECT_NE(message("e.jsonl", "{\"text\": \"\xff\"}\n").find("e.jsonl', line 1: expected a JSON object, but"), std::string::npos);
   EXPECT_NE(message("c.txt.zst", "plain").find("c.txt.zst' is not a zstd file"), std::string::npos);
   EXPECT_NE(message("d.txt.gz", "\x1f\x8b\x08").find("d.txt.gz' is not a whole gzip file"), std::string::npos);
+  EXPECT_NE(message("f.txt.gz", "plain").find("f.txt.gz' is not a gzip file"), std::string::npos);
 }

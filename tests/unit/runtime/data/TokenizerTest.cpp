@@ -3,7 +3,7 @@
 // (Inputs/expected.json), for texts that are hard to get right.
 //===----------------------------------------------------------------------===//
 #include "runtime/core/Error.h"
-#include "runtime/data/Tokenizer.h"
+#include "runtime/data/TextCodec.h"
 #include "runtime/data/Utf8.h"
 #include "tests/unit/runtime/TestFiles.h"
 
@@ -43,7 +43,47 @@ TEST_P(KnownTokenizerTest, EqualsTheReference) {
     const std::vector<int32_t> ids = tokenizer->encode(texts[i]);
     EXPECT_EQ(json(ids), known["ids"][i]) << i << ": " << json(texts[i]);
     EXPECT_EQ(tokenizer->decode(ids), known["decoded"][i].get<std::string>()) << i << ": " << json(texts[i]);
+    // Token by token, behind any part of it, the text is the same.
+    for (size_t before = 0; before <= ids.size() && before < 20; ++before) {
+      TextStream stream(*tokenizer, std::span(ids).first(before));
+      std::string text = tokenizer->decode(std::span(ids).first(before));
+      const bool broken = text.ends_with("\xef\xbf\xbd"); // Half a character already.
+      for (size_t t = before; t < ids.size(); ++t)
+        text += stream.add(ids[t]);
+      text += stream.finish();
+      if (!broken)
+        EXPECT_EQ(text, tokenizer->decode(ids)) << i << " behind " << before << ": " << json(texts[i]);
+    }
   }
+}
+
+TEST_P(KnownTokenizerTest, ItsFilesAreItAgain) {
+  const std::string name = GetParam();
+#ifndef TIDEGATE_SENTENCEPIECE
+  if (name == "sp")
+    GTEST_SKIP() << "built without SentencePiece";
+#endif
+  const auto tokenizer = openTokenizer(kInputs + name + (name == "sp" ? ".model" : ".json"));
+  ScratchDirectory scratch;
+  for (const auto &[file, content] : tokenizer->files())
+    writeText(scratch.path(file), content);
+  EXPECT_EQ(openTokenizer(scratch.path(""))->hash(), tokenizer->hash());
+  const auto ends = TextCodec{tokenizer, true}.ends();
+  for (int32_t id : ends)
+    EXPECT_FALSE(tokenizer->isText(id)) << id;
+  EXPECT_FALSE(tokenizer->isText(-1));
+  EXPECT_FALSE(tokenizer->isText(static_cast<int32_t>(tokenizer->vocab())));
+}
+
+TEST(TokenizerTest, AConfigBesideTheFileBelongsToIt) {
+  ScratchDirectory scratch;
+  std::filesystem::copy(kInputs + "gpt2.json", scratch.path("tokenizer.json"));
+  const auto plain = openTokenizer(scratch.path(""));
+  writeText(scratch.path("tokenizer_config.json"), R"({"bos_token": "<|endoftext|>", "eos_token": {"content": "<|endoftext|>"}})");
+  const auto configured = openTokenizer(scratch.path("tokenizer.json"));
+  ASSERT_EQ(configured->files().size(), 2u);
+  EXPECT_EQ(configured->files()[1].first, "tokenizer_config.json");
+  EXPECT_EQ(configured->prefix(), plain->prefix());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, KnownTokenizerTest, testing::Values("gpt2", "llama3", "llama2", "metaspace", "sp"),

@@ -3,7 +3,7 @@
 //===----------------------------------------------------------------------===//
 #include "runtime/core/Error.h"
 #include "runtime/eval/RequestScores.h"
-#include "runtime/train/ByteTokenizer.h"
+#include "runtime/data/Tokenizer.h"
 #include "runtime/train/Init.h"
 #include "tests/unit/runtime/BigramModel.h"
 #include "tests/unit/runtime/TestFiles.h"
@@ -68,9 +68,11 @@ struct Model : BigramModel<double> {
   }
 };
 
+std::vector<int32_t> encodeBytes(std::string_view text) { return data::makeByteTokenizer()->encode(text); }
+
 std::vector<RequestScore> score(Model &model, std::span<const Request> requests, int64_t B = 4,
                                 int64_t maxTokens = 100) {
-  return scoreRequests(model, train::ByteTokenizer::encode, requests, B, {maxTokens, std::nullopt});
+  return scoreRequests(model, encodeBytes, requests, B, {maxTokens, std::nullopt});
 }
 
 } // namespace
@@ -139,11 +141,11 @@ TEST(EncodeRequestTest, TheContinuationIsWhatTheContextLacks) {
 TEST(EncodeRequestTest, AnEmptyContextNeedsABeginning) {
   ScoredSequence begun = encodeRequest(encodeLetters, "", "z", {100, std::nullopt});
   EXPECT_EQ(begun.ids, (std::vector<int32_t>{1, 'z'}));
-  begun = encodeRequest(train::ByteTokenizer::encode, "", "zy", {100, 256});
+  begun = encodeRequest(encodeBytes, "", "zy", {100, 256});
   EXPECT_EQ(begun.ids, (std::vector<int32_t>{256, 'z', 'y'}));
   EXPECT_EQ(begun.scored, 2);
   EXPECT_NE(messageOf<RuntimeError>([] {
-              encodeRequest(train::ByteTokenizer::encode, "", "z", {100, std::nullopt});
+              encodeRequest(encodeBytes, "", "z", {100, std::nullopt});
             }).find("the context has no token"),
             std::string::npos);
 }
@@ -151,14 +153,14 @@ TEST(EncodeRequestTest, AnEmptyContextNeedsABeginning) {
 TEST(EncodeRequestTest, TheLeftIsCut) {
   bool cut = false;
   // Four tokens are fed, and the fifth is predicted.
-  ScoredSequence sequence = encodeRequest(train::ByteTokenizer::encode, "012345", "678", {4, std::nullopt}, &cut);
+  ScoredSequence sequence = encodeRequest(encodeBytes, "012345", "678", {4, std::nullopt}, &cut);
   EXPECT_TRUE(cut);
   EXPECT_EQ(sequence.ids, (std::vector<int32_t>{'4', '5', '6', '7', '8'}));
   EXPECT_EQ(sequence.scored, 3);
-  encodeRequest(train::ByteTokenizer::encode, "01", "678", {4, std::nullopt}, &cut);
+  encodeRequest(encodeBytes, "01", "678", {4, std::nullopt}, &cut);
   EXPECT_FALSE(cut);
   EXPECT_EQ(messageOf<RuntimeError>([] {
-              encodeRequest(train::ByteTokenizer::encode, "0", "12345", {4, std::nullopt});
+              encodeRequest(encodeBytes, "0", "12345", {4, std::nullopt});
             }),
             "the continuation has 5 tokens, but the model is fed at most 4; pass a larger --seq");
 }
@@ -199,7 +201,7 @@ TEST(ScoreRequestsTest, AccuracyByTheSumAndByTheCharacter) {
 TEST(ScoreRequestsTest, LengthsAreInCharactersNotBytes) {
   BigramModel<double> model(272); // Uniform: a sum is -n log 272.
   auto requests = requestsOf("{\"context\": \"a\", \"continuations\": [\" \xc3\xa9\xc3\xa9\", \" ccc\"], \"gold\": 1}");
-  auto scores = scoreRequests(model, train::ByteTokenizer::encode, requests, 4, {100, std::nullopt});
+  auto scores = scoreRequests(model, encodeBytes, requests, 4, {100, std::nullopt});
   // 5 bytes over 2 characters against 4 bytes over 3.
   EXPECT_EQ(scores[0].accNorm, true);
 }
@@ -229,7 +231,7 @@ TEST(ScoreRequestsTest, WhatCannotBeScoredIsNamed) {
   auto requests = requestsOf(R"({"context": "AB", "continuations": ["C", "Dz"]})");
   auto scores = [&](train::Model &model, int64_t maxTokens) {
     std::string message = messageOf<RuntimeError>(
-        [&] { scoreRequests(model, train::ByteTokenizer::encode, requests, 2, {maxTokens, std::nullopt}); });
+        [&] { scoreRequests(model, encodeBytes, requests, 2, {maxTokens, std::nullopt}); });
     return message.substr(std::min(message.find("r.jsonl"), message.size()));
   };
   EXPECT_EQ(scores(narrow, 10), "r.jsonl:1: continuation 1: token 122 is not in the model's vocabulary of 100");

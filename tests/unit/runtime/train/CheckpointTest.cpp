@@ -71,6 +71,20 @@ TEST_F(CheckpointTest, RoundTrip) {
   EXPECT_TRUE(weights.contains("table.weight"));
 }
 
+TEST_F(CheckpointTest, KeepsTheTokenizer) {
+  state.tokenizer = {"t/llama", "0123456789abcdef", true, {{"tokenizer.json", "{\"a\": 1}"}, {"tokenizer_config.json", "{}"}}};
+  const std::string path = saved(10);
+  const RunState read = readCheckpoint(path);
+  EXPECT_EQ(toJson(read), toJson(state));
+  ASSERT_TRUE(read.tokenizer);
+  EXPECT_EQ(read.tokenizer->files, state.tokenizer->files);
+  EXPECT_EQ(readText(path + "/tokenizer.json"), "{\"a\": 1}");
+  writeText(path + "/tokenizer.json", "{\"a\": 2}");
+  expectDamage(path, "tokenizer.json does not match its checksum");
+  std::filesystem::remove(path + "/tokenizer.json");
+  expectDamage(path, "tokenizer.json");
+}
+
 TEST_F(CheckpointTest, SeesEveryKindOfDamage) {
   std::string path = saved(10), file = path + "/model.safetensors", text = readText(file);
   writeText(file, text.substr(0, text.size() / 2));

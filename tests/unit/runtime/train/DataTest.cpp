@@ -2,7 +2,7 @@
 // The evaluation's coverage and the gzip baseline.
 //===----------------------------------------------------------------------===//
 #include "runtime/core/Error.h"
-#include "runtime/train/ByteTokenizer.h"
+#include "runtime/data/Tokenizer.h"
 #include "runtime/train/Evaluate.h"
 #include "runtime/train/Init.h"
 #include "tests/unit/runtime/BigramModel.h"
@@ -26,14 +26,6 @@ std::string positions(size_t n) {
 }
 } // namespace
 
-TEST(ByteTokenizerTest, RoundTripsEveryByteAndDropsSpecials) {
-  std::string all = positions(251) + "\xfb\xfc\xfd\xfe\xff";
-  auto ids = ByteTokenizer::encode(all);
-  EXPECT_EQ(ids.back(), 255);
-  ids.push_back(ByteTokenizer::kEos);
-  EXPECT_EQ(ByteTokenizer::decode(ids), all);
-}
-
 TEST(EvaluateTest, CountsEveryByteOnceForAnyWindowing) {
   BigramModel<double> model(259);
   initialiseParameters(model, 1);
@@ -43,7 +35,7 @@ TEST(EvaluateTest, CountsEveryByteOnceForAnyWindowing) {
     int32_t id = static_cast<unsigned char>(text[i]), label = static_cast<unsigned char>(text[i + 1]);
     sum += model.evalLoss({{&id, 1}, {&label, 1}, 1, 1}).loss;
   }
-  tidegate::data::HeldOut heldOut{ByteTokenizer::encode(text), 1003};
+  tidegate::data::HeldOut heldOut{tidegate::data::makeByteTokenizer()->encode(text), 1003};
   for (auto [B, T] : {std::pair{1, 1}, {3, 7}, {4, 256}, {2, 5000}}) {
     TextLoss loss = evaluateText(model, heldOut, 256, 1 << 20, B, T);
     EXPECT_NEAR(loss.nats, sum / 1002, 1e-12) << B << " x " << T;

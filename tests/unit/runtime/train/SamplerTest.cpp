@@ -64,9 +64,12 @@ TEST(GenerateTest, FollowsTheModelAndStopsAtTheEnd) {
   for (int id = 0; id < 256; ++id)
     table[id * 272 + 260] = 90; // Padding of the vocabulary is never drawn.
   std::string streamed;
-  EXPECT_EQ(generateText(model, "xa", 10, {0, 1, 0}, [&](char c) { streamed += c; }), "bc");
+  const tidegate::data::TextCodec bytes{tidegate::data::makeByteTokenizer(), false};
+  EXPECT_EQ(generateText(model, bytes, "xa", 10, {0, 1, 0}, [&](std::string_view s) { streamed += s; }), "bc");
   EXPECT_EQ(streamed, "bc");
-  EXPECT_EQ(generateText(model, "", 4, {0, 1, 0}), "zzzz");
+  EXPECT_EQ(generateText(model, bytes, "", 4, {0, 1, 0}), "zzzz");
+  leads(256, 'a'), table['b' * 272 + 256] = 60; // Where texts begin with a token, it also says that one is over.
+  EXPECT_EQ(generateText(model, {bytes.tokenizer, true}, "", 4, {0, 1, 0}), "ab");
   tidegate::test::BigramModel<float> narrow(64);
-  EXPECT_THROW(generateText(narrow, "a", 1, {}), RuntimeError);
+  EXPECT_THROW(generateText(narrow, bytes, "a", 1, {}), RuntimeError);
 }
