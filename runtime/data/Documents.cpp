@@ -255,8 +255,11 @@ public:
       try {
         value = json::parse(line);
       } catch (const json::parse_error &error) {
-        const std::string_view reason = error.what();
-        wrong("expected a JSON object, but " + std::string(reason.substr(reason.rfind(": ") + 2)));
+        // "[json...] parse error at line 1, column 9: REASON; last read: ..."
+        std::string_view reason = error.what();
+        reason = reason.substr(reason.find(": ") + 2);
+        wrong("expected a JSON object, but found byte " + std::to_string(error.byte) + ": " +
+              std::string(reason.substr(0, reason.find("; last read"))));
       }
       if (!value.is_object())
         wrong("expected a JSON object, but found a value of type " + std::string(value.type_name()));

@@ -82,6 +82,8 @@ class Job {
 public:
   Job(const PrepareOptions &options, const Tokenizer &tokenizer, const std::function<void(const PrepareProgress &)> &report)
       : options(options), tokenizer(tokenizer), report(report), units(unitsOf(filesOf(options.inputs), options.shardBytes)) {
+    if (units.empty())
+      throw RuntimeError(RuntimeError::Kind::InvalidArgument, "expected text to prepare, but the inputs are empty");
     progress.shards = static_cast<int64_t>(units.size());
   }
 
@@ -118,8 +120,12 @@ private:
   void agreeOnPlan() {
     const std::string path = options.out + "/prepare.json";
     const ordered_json now = plan();
-    if (!fs::exists(path)) {
-      if (fs::exists(options.out + "/" + kManifestName) || fs::exists(options.out + "/" + shardName(0)))
+    const bool hasShards = std::any_of(fs::directory_iterator(options.out), fs::directory_iterator(), [](const auto &entry) {
+      const std::string name = entry.path().filename().string(); // Also one that is being written.
+      return name.starts_with("shard-") || name == kManifestName;
+    });
+    if (!fs::exists(path) || !hasShards) {
+      if (hasShards)
         throw RuntimeError(RuntimeError::Kind::InvalidArgument,
                            "'" + options.out + "' already holds shards; pass another directory");
       runtime::writeFileAtomically(path, [&](runtime::FileWriter &file) { file.write(now.dump(1) + "\n"); });

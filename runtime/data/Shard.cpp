@@ -140,7 +140,7 @@ ShardWriter::ShardWriter(const std::string &path, uint32_t number, uint32_t voca
     throwErrno("create", temporary);
   const std::vector<std::byte> page(kShardHeaderBytes);
   writeAll(descriptor, page, -1, temporary);
-  buffer.reserve(kBuffer + 64);
+  buffer.reserve(2 * kBuffer);
 }
 
 ShardWriter::~ShardWriter() {
@@ -158,17 +158,26 @@ void ShardWriter::startDocument() {
 void ShardWriter::add(std::span<const int32_t> ids) {
   if (index.empty())
     startDocument();
+  head.tokens += ids.size();
   for (int32_t id : ids) {
     if (id < 0 || static_cast<uint32_t>(id) >= head.vocab)
       throw RuntimeError(RuntimeError::Kind::Internal, "token id " + std::to_string(id) +
                                                            " is outside the tokenizer's vocabulary of " +
                                                            std::to_string(head.vocab));
-    const auto *bytes = reinterpret_cast<const std::byte *>(&id);
-    buffer.insert(buffer.end(), bytes, bytes + head.tokenBytes);
+  }
+  while (!ids.empty()) { // The low bytes come first.
+    const std::span<const int32_t> part = ids.first(std::min(ids.size(), kBuffer / sizeof(int32_t)));
+    const size_t before = buffer.size();
+    buffer.resize(before + part.size() * head.tokenBytes);
+    std::byte *to = buffer.data() + before;
+    for (int32_t id : part) {
+      std::memcpy(to, &id, head.tokenBytes);
+      to += head.tokenBytes;
+    }
+    ids = ids.subspan(part.size());
     if (buffer.size() >= kBuffer)
       flush();
   }
-  head.tokens += ids.size();
 }
 
 void ShardWriter::flush() {

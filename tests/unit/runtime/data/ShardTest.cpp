@@ -184,8 +184,10 @@ TEST(PrepareTest, BadInputsAreNamed) {
             std::string::npos);
   EXPECT_NE(message("b.jsonl", "[1]\n").find("b.jsonl', line 1: expected a JSON object, but found a value of type array"),
             std::string::npos);
-  EXPECT_NE(message("e.jsonl", "{\"text\": \"\xff\"}\n").find("e.jsonl', line 1: expected a JSON object, but"), std::string::npos);
+  EXPECT_NE(message("e.jsonl", "{\"text\": \"\xff\"}\n").find("e.jsonl', line 1: expected a JSON object, but found byte 11: "), std::string::npos);
   EXPECT_NE(message("c.txt.zst", "plain").find("c.txt.zst' is not a zstd file"), std::string::npos);
   EXPECT_NE(message("d.txt.gz", "\x1f\x8b\x08").find("d.txt.gz' is not a whole gzip file"), std::string::npos);
+  EXPECT_NE(message("g.txt", "").find("expected text to prepare, but the inputs are empty"), std::string::npos);
+  EXPECT_EQ(message("b.jsonl", "{\"text\": \"mended\"}\n"), "") << "nothing was made, so other inputs may follow";
   EXPECT_NE(message("f.txt.gz", "plain").find("f.txt.gz' is not a gzip file"), std::string::npos);
 }
