@@ -104,8 +104,8 @@ TEST_F(TrainCommandTest, BadCommandLines) {
   expectFailure(2, "train m.tg --data text --batch 0", "option '--batch' expects at least 1, but got 0");
   expectFailure(2, "train m.tg --data text --lr-floor 2", "expects a number from 0 to 1, but got 2");
   expectFailure(2, "train m.tg --data text --decay cosin", "cannot be 'cosin'; did you mean 'cosine'?");
-  expectFailure(2, "train m.tg --data text --precision bf16", "valid values: f32, f64");
-  expectFailure(2, "train m.tg --data text --device cuda", "valid values: cpu");
+  expectFailure(2, "train m.tg --data text --precision f16", "valid values: f32, f64, bf16");
+  expectFailure(2, "train m.tg --data text --device gpu", "valid values: cpu, cuda");
   expectFailure(2, "train m.tg --data text --set D", "expects NAME=VALUE, but got 'D'");
   expectFailure(2, "train m.tg --data text --keep 1", "expects 0 or at least 2");
   expectFailure(2, "train m.tg --data text --steps 5 --warmup 6", "expects at most the 5 steps");
