@@ -136,7 +136,7 @@ class Program:
             raise AttributeError(str(error)) from None
 
     def emit(self, stage: str) -> str:
-        """The program at one level of the compiler; see `stages()`."""
+        """The model at one level of the compiler; see `stages()`."""
         return self._native.emit(stage)
 
     def plan(self, B: int, T: int, micro_batches: int = 1) -> dict[str, Any]:
