@@ -29,16 +29,30 @@ Engine &tidegate::cudaEngine() {
   return engine;
 }
 
-CudaProgram::CudaProgram(Compilation &compilation, Engine &engine, mlir::ModuleOp module,
+CudaProgram::CudaProgram(Compilation &compilation, Engine &engine, Build build,
                          llvm::ArrayRef<llvm::StringRef> entries)
     : engine(engine) {
-  cuda::KernelSet kernels(compilation.options.precision == Precision::BF16);
+  constexpr int64_t kFewestTokens = 16; // rows of a tile
+  const int64_t given = compilation.options.chunk;
+  cuda::KernelSet kernels(false);
   std::vector<runtime::Plan> plans;
-  for (llvm::StringRef name : entries) {
-    auto plan = buildPlan(module.lookupSymbol<mlir::func::FuncOp>(name), kernels);
-    if (failed(plan))
+  for (int64_t chunk = given;; chunk = chunk ? chunk / 2 : 32) {
+    const bool mayShrink = given == 0 && chunk != kFewestTokens;
+    compilation.options.chunk = chunk;
+    kernels = cuda::KernelSet(compilation.options.precision == Precision::BF16, mayShrink);
+    plans.clear();
+    auto module = build();
+    for (llvm::StringRef name : entries) {
+      auto plan = buildPlan(module->lookupSymbol<mlir::func::FuncOp>(name), kernels);
+      if (failed(plan))
+        break;
+      plans.push_back(std::move(*plan));
+    }
+    compilation.options.chunk = given;
+    if (plans.size() == entries.size())
+      break;
+    if (!kernels.wantsSmallerChunks())
       compilation.fail();
-    plans.push_back(std::move(*plan));
   }
   std::vector<KernelText> texts;
   for (const cuda::KernelSource &kernel : kernels.kernels()) {
@@ -219,8 +233,8 @@ public:
   CudaProgram &part(ModelPart which) {
     auto &compiled = parts[int(which)];
     if (!compiled) {
-      auto module = buildPart(compilation, program, which);
-      compiled = std::make_unique<CudaProgram>(compilation, engine, *module, entriesOf(which));
+      compiled = std::make_unique<CudaProgram>(
+          compilation, engine, [&] { return buildPart(compilation, program, which); }, entriesOf(which));
     }
     return *compiled;
   }

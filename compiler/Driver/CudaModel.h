@@ -14,8 +14,12 @@ std::unique_ptr<train::Model> compileCudaModel(const ProgramSource &source, cons
 /// Functions of a fused module, ready to run on the GPU.
 class CudaProgram {
 public:
-  /// Plans `entries` and compiles their kernels. Errors are diagnostics of `compilation`.
-  CudaProgram(Compilation &compilation, runtime::cuda::Engine &engine, mlir::ModuleOp module,
+  using Build = llvm::function_ref<mlir::OwningOpRef<mlir::ModuleOp>()>;
+
+  /// Plans `entries` of the module that `build` makes and compiles their kernels. Unless the options say how large
+  /// chunks are, `build` is called again with smaller ones while a block's shared memory does not hold them.
+  /// Errors are diagnostics of `compilation`.
+  CudaProgram(Compilation &compilation, runtime::cuda::Engine &engine, Build build,
               llvm::ArrayRef<llvm::StringRef> entries);
 
   runtime::cuda::CudaExecutor &entry(llvm::StringRef name) { return *executors.find(name)->second; }

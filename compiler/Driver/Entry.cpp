@@ -201,6 +201,11 @@ private:
     return bindings;
   }
 
+  std::string entryName(bool isVjp) {
+    auto module = compilation.generate(program, generate);
+    return entryOf(*module).getName().str() + (isVjp ? ".vjp" : "");
+  }
+
   /// A compiled function: bindings in host memory, the first `inputs` of them to read.
   using Runner = std::function<void(const CallSizes &, std::span<void *const> bindings, size_t inputs)>;
 
@@ -212,22 +217,32 @@ private:
 
   /// Compiles one function of the entry's module; the others only serve it.
   Runner compile(bool isVjp) {
-    auto module = compilation.generate(program, generate);
-    compilation.lowerRecurrences(*module);
-    FuncOp function = entryOf(*module);
-    if (isVjp)
-      function = compilation.buildVjp(function);
-    const std::string name = function.getName().str();
-    for (auto other : module->getOps<FuncOp>())
-      if (other != function)
-        other.setPrivate();
-    compilation.fuse(*module);
+    std::string name;
+    auto build = [&] {
+      auto module = compilation.generate(program, generate);
+      compilation.lowerRecurrences(*module);
+      FuncOp function = entryOf(*module);
+      name = function.getName().str();
+      if (isVjp) {
+        function = compilation.buildVjp(function);
+        name = function.getName().str();
+      }
+      for (auto other : module->getOps<FuncOp>())
+        if (other != function)
+          other.setPrivate();
+      compilation.fuse(*module);
+      return module;
+    };
     if (compilation.options.target == Target::Cuda) {
-      auto cuda = std::make_shared<CudaProgram>(compilation, cudaEngine(), *module, llvm::StringRef(name));
+      // The name is known beforehand: that of the entry, and what buildVjp makes of it.
+      const std::string entry = entryName(isVjp);
+      auto cuda = std::make_shared<CudaProgram>(compilation, cudaEngine(), build, llvm::StringRef(entry));
+      name = entry;
       return [cuda, name](const CallSizes &sizes, std::span<void *const> bindings, size_t inputs) {
         cuda->runOnHost(name, sizes.B, sizes.T, bindings, inputs);
       };
     }
+    auto module = build();
     auto result = CpuProgram::compile(*module, {name}, compilation.threads());
     if (failed(result))
       compilation.fail();

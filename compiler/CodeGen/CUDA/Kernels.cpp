@@ -38,6 +38,10 @@ FailureOr<KernelSource> KernelSet::scanKernel(rec::ScanOp scan, const std::strin
     if (best->sharedBytes <= fits)
       break;
   }
+  if (best->sharedBytes > kMost && mayShrink) {
+    isTooLarge = true;
+    return failure();
+  }
   if (best->sharedBytes > kMost)
     return scan.emitOpError("needs ") << best->sharedBytes << " bytes of shared memory for chunks of "
                                       << scan.getChunk() << " tokens, but a block has " << kMost

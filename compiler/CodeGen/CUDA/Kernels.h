@@ -14,7 +14,11 @@ namespace tidegate::cuda {
 class KernelSet : public KernelSink {
 public:
   /// `bf16`: operands of products inside kernels are bfloat16.
-  explicit KernelSet(bool bf16) : bf16(bf16) {}
+  /// `mayShrink`: a scan that does not fit a block's shared memory is no error, but said by wantsSmallerChunks().
+  explicit KernelSet(bool bf16, bool mayShrink = false) : bf16(bf16), mayShrink(mayShrink) {}
+
+  /// True once add() has failed for want of shared memory that smaller chunks may save.
+  bool wantsSmallerChunks() const { return isTooLarge; }
 
   llvm::FailureOr<runtime::Kernel> add(mlir::Operation *op) override;
   int64_t sumParts() const override { return kParts; }
@@ -28,7 +32,7 @@ public:
 private:
   llvm::FailureOr<KernelSource> scanKernel(rec::ScanOp scan, const std::string &name);
 
-  bool bf16;
+  bool bf16, mayShrink, isTooLarge = false;
   std::vector<KernelSource> sources;
   llvm::StringMap<size_t> byKey;
 };
