@@ -79,6 +79,39 @@ static FailureOr<std::vector<int64_t>> broadcastShape(Operation *op, Operands op
   return shape;
 }
 
+namespace {
+/// How an operand lies under the rows (last dimension) of the result.
+struct Rows {
+  const double *values;
+  std::vector<int64_t> first; ///< Offset of each row.
+  int64_t step;               ///< From one element to the next: 0 where one is repeated.
+
+  Rows(const Tensor &t, const std::vector<int64_t> &shape) : values(t.values.data()) {
+    auto own = rowMajorStrides(t.shape);
+    std::vector<int64_t> strides(shape.size() - t.shape.size(), 0);
+    for (size_t d = 0; d < own.size(); ++d)
+      strides.push_back(t.shape[d] == 1 ? 0 : own[d]);
+    step = strides.back();
+    strides.pop_back();
+    first = offsets({shape.begin(), shape.end() - 1}, strides);
+  }
+};
+} // namespace
+
+/// `y = f(x...)` in every place. The frequent ops come with their own `f`, so that it is inlined.
+template <typename Fn>
+static void forElements(ArrayRef<Rows> x, Tensor &y, Fn f) {
+  const int64_t width = y.shape.back();
+  double *to = y.values.data();
+  for (size_t row = 0; row < x[0].first.size(); ++row) {
+    const double *at[3] = {};
+    for (size_t k = 0; k < x.size(); ++k)
+      at[k] = x[k].values + x[k].first[row];
+    for (int64_t d = 0; d < width; ++d)
+      *to++ = f(at, x, d);
+  }
+}
+
 FailureOr<Tensor> reference::evaluateElementwise(Operation *op, Operands operands, bool &isKnown) {
   Scalar scalar = scalarOf(op);
   isKnown = scalar != nullptr;
@@ -88,14 +121,27 @@ FailureOr<Tensor> reference::evaluateElementwise(Operation *op, Operands operand
   if (failed(shape))
     return failure();
   Tensor result = Tensor::zeros(*shape);
-  std::vector<std::vector<int64_t>> at;
-  for (const Tensor *t : operands)
-    at.push_back(t->shape == result.shape ? std::vector<int64_t>() : broadcastOffsets(t->shape, result.shape));
-  double x[3];
-  for (size_t i = 0; i < result.values.size(); ++i) {
-    for (size_t k = 0; k < operands.size(); ++k)
-      x[k] = operands[k]->values[at[k].empty() ? i : at[k][i]];
-    result.values[i] = scalar(x);
+  if (shape->empty()) {
+    double x[3];
+    for (auto [k, t] : llvm::enumerate(operands))
+      x[k] = t->values[0];
+    result.values[0] = scalar(x);
+    return result;
   }
+  SmallVector<Rows, 3> x;
+  for (const Tensor *t : operands)
+    x.emplace_back(*t, *shape);
+  using At = const double *const *;
+  if (isa<nn::AddOp>(op))
+    forElements(x, result, [](At at, ArrayRef<Rows> x, int64_t d) { return at[0][d * x[0].step] + at[1][d * x[1].step]; });
+  else if (isa<nn::MulOp>(op))
+    forElements(x, result, [](At at, ArrayRef<Rows> x, int64_t d) { return at[0][d * x[0].step] * at[1][d * x[1].step]; });
+  else
+    forElements(x, result, [&](At at, ArrayRef<Rows> x, int64_t d) {
+      double place[3];
+      for (size_t k = 0; k < x.size(); ++k)
+        place[k] = at[k][d * x[k].step];
+      return scalar(place);
+    });
   return result;
 }

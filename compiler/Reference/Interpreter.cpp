@@ -120,6 +120,8 @@ public:
     const auto &first = operands.front()->shape;
     batch = first[0], tokens = first[1], heads = op.getHeads();
     steps = (tokens + chunk - 1) / chunk;
+    for (unsigned i = 0; i < op.getNumOutputs(); ++i)
+      outputHeads.push_back(op.headsOfOutput(i));
   }
 
   FailureOr<Tensors> run() {
@@ -236,9 +238,11 @@ private:
     bool isToken = op.outKindOf(i) == kToken;
     int64_t rows = isToken ? chunk : 1, first = isToken ? n * chunk : n, limit = isToken ? tokens : steps;
     int64_t width = value.size() / rows;
-    for (int64_t row = 0; row < rows && first + row < limit; ++row)
+    for (int64_t row = 0; row < rows && first + row < limit; ++row) {
+      double *place = to.values.data() + headRow(outputHeads[i], b * limit + first + row, h) * width;
       for (int64_t d = 0; d < width; ++d)
-        to.values[headRow(op.headsOfOutput(i), b * limit + first + row, h) * width + d] += value.values[row * width + d];
+        place[d] += value.values[row * width + d];
+    }
   }
 
   LogicalResult runHead(int64_t b, int64_t h) {
@@ -280,6 +284,7 @@ private:
   rec::ScanOp op;
   Operands operands;
   int64_t chunk, batch, tokens, heads, steps;
+  std::vector<int64_t> outputHeads; // asked of the op once
   Tensors results;
 };
 } // namespace

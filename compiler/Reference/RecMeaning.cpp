@@ -27,16 +27,39 @@ static FailureOr<Tensor> evaluate(rec::CumsumOp op, Operands x) {
 }
 
 namespace {
+/// Whether column event m happens before row event j, as the op says; it is asked once.
+struct Order {
+  int64_t rowsPerToken, colsPerToken;
+  std::vector<bool> ownBefore; ///< Within a token, by row and column.
+
+  template <typename OpT>
+  explicit Order(OpT op) : rowsPerToken(op.getRowPositions().size()), colsPerToken(op.getColPositions().size()) {
+    for (int64_t j = 0; j < rowsPerToken; ++j)
+      for (int64_t m = 0; m < colsPerToken; ++m)
+        ownBefore.push_back(op.isBefore(m, j));
+  }
+  bool isBefore(int64_t m, int64_t j) const {
+    int64_t tm = m / colsPerToken, tj = j / rowsPerToken;
+    return tm < tj || (tm == tj && ownBefore[j % rowsPerToken * colsPerToken + m % colsPerToken]);
+  }
+};
+
 /// e^(Gq[j, d] - Gk[m, d]), or 1 without gates.
 struct Decay {
   const Tensor *row = nullptr, *col = nullptr;
+  int64_t j = -1, m = -1; ///< The last pair, and its decay if all channels share it.
+  double shared = 1;
 
   static double at(const Tensor &gate, int64_t event, int64_t channel) {
     int64_t width = gate.shape[1];
     return gate.values[event * width + (width == 1 ? 0 : channel)];
   }
-  double operator()(int64_t j, int64_t m, int64_t d) const {
-    return row ? std::exp(at(*row, j, d) - at(*col, m, d)) : 1.0;
+  double operator()(int64_t j, int64_t m, int64_t d) {
+    if (!row || row->shape[1] > 1 || col->shape[1] > 1)
+      return row ? std::exp(at(*row, j, d) - at(*col, m, d)) : 1.0;
+    if (j != this->j || m != this->m)
+      this->j = j, this->m = m, shared = std::exp(at(*row, j, 0) - at(*col, m, 0));
+    return shared;
   }
 };
 } // namespace
@@ -46,9 +69,10 @@ static FailureOr<Tensor> evaluate(rec::DecayScoresOp op, Operands x) {
   Decay decay{op.getRowGate() ? x[2] : nullptr, op.getRowGate() ? x[3] : nullptr};
   int64_t rows = q.shape[0], cols = k.shape[0], width = q.shape[1];
   Tensor result = Tensor::zeros({rows, cols});
+  const Order order(op);
   for (int64_t j = 0; j < rows; ++j)
     for (int64_t m = 0; m < cols; ++m)
-      for (int64_t d = 0, end = op.isBefore(m, j) ? width : 0; d < end; ++d)
+      for (int64_t d = 0, end = order.isBefore(m, j) ? width : 0; d < end; ++d)
         result.values[j * cols + m] += q.values[j * width + d] * k.values[m * width + d] * decay(j, m, d);
   return result;
 }
@@ -59,9 +83,10 @@ static FailureOr<Tensor> evaluate(rec::DecayMixOp op, Operands x) {
   int64_t rows = p.shape[0], cols = p.shape[1], width = input.shape[1];
   bool transposed = op.getTransposed();
   Tensor result = Tensor::zeros({transposed ? cols : rows, width});
+  const Order order(op);
   for (int64_t j = 0; j < rows; ++j)
     for (int64_t m = 0; m < cols; ++m)
-      for (int64_t d = 0, end = op.isBefore(m, j) ? width : 0; d < end; ++d)
+      for (int64_t d = 0, end = order.isBefore(m, j) ? width : 0; d < end; ++d)
         result.values[(transposed ? m : j) * width + d] +=
             p.values[j * cols + m] * input.values[(transposed ? j : m) * width + d] * decay(j, m, d);
   return result;

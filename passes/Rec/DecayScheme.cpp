@@ -78,7 +78,7 @@ void rec::remarkDecayScheme(ArrayRef<ScaleGate> gates, const DecayScheme &scheme
       break;
     case DecayScheme::Blocks:
       remark << "over " << tokens << " tokens beyond " << limit
-             << " or not known to be within, so products run in blocks of 16 tokens with an anchor each";
+             << " or not known to be within, so products run in blocks of tokens with an anchor each";
       break;
     }
   }

@@ -18,7 +18,7 @@ struct DecayScheme {
   enum Kind {
     Matrix,   ///< One number for all channels: a C x C matrix of decays times a plain product.
     Factored, ///< Per channel, bounded: the plain product of e^G q and e^-G k.
-    Blocks,   ///< Per channel: blocks of 16 tokens between whose anchors no exponent is positive.
+    Blocks,   ///< Per channel: blocks of tokens between whose anchors no exponent is positive.
   };
   Kind kind = Matrix;
   llvm::SmallVector<Interval> perToken; ///< Of the log decay of each scale.

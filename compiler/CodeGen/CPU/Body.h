@@ -50,8 +50,15 @@ private:
     unsigned result = 0;
   };
 
+  /// A sum into which products are added where it lies, without memory of their own.
+  struct Sum {
+    llvm::SmallVector<Value> terms; ///< All else, of the sum's shape.
+    llvm::SmallVector<nn::DotOp> products;
+  };
+
   // Plan
   void chooseStored();
+  void collectSum(nn::AddOp add);
   void listStatements();
   void placeInScratch();
   bool mustBeStored(mlir::Operation *op) const;
@@ -67,37 +74,32 @@ private:
   void storeElements(Code &code, Value value, Value to, Target target);
   void reduce(Code &code, Value value, Value to);
   llvm::LogicalResult statement(Code &code, const Statement &s, llvm::ArrayRef<Value> results);
-  void dot(Code &code, nn::DotOp op, Value to, Value workspace);
+  void addUp(Code &code, Value value, const Sum &sum, Value to, Value workspace);
+  void dot(Code &code, nn::DotOp op, Value to, Value workspace, bool accumulate);
   void cumsum(Code &code, rec::CumsumOp op, Value to);
-  void solve(Code &code, rec::SolveUnitLowerOp op, Value to);
 
   mlir::Block &block;
   llvm::SmallVector<Target> targets;
   llvm::DenseMap<Value, Slot> stored;
   llvm::SmallVector<Statement> statements;
   llvm::DenseMap<Value, int64_t> costs;
+  llvm::DenseMap<Value, Sum> sums;
   int64_t scratchSize = 0, workspaceOffset = 0;
-  bool callsProducts = false; ///< Products are calls: there are many.
 
   // During emission
   llvm::DenseMap<Value, Value> pointers;
   Value scratch;
 };
 
-/// Emission of the decay ops (Decay.cpp). Pointers are null without gates.
-struct DecayPointers {
-  mlir::Value rows, cols, scores, rowGate, colGate;
-};
-/// Elements of workspace that `op` needs.
-int64_t decayWorkspace(mlir::Operation *op);
-void emitDecayScores(Code &code, rec::DecayScoresOp op, DecayPointers p, mlir::Value to, mlir::Value workspace);
-void emitDecayMix(Code &code, rec::DecayMixOp op, DecayPointers p, mlir::Value to, mlir::Value workspace);
-
 /// Elements of workspace that a product needs to lay its right side out.
 int64_t dotWorkspace(nn::DotOp op);
+/// True if the product can be added to what its memory holds.
+bool canAccumulate(nn::DotOp op);
 
-inline mlir::RankedTensorType tensorOf(mlir::Value value) {
-  return mlir::cast<mlir::RankedTensorType>(value.getType());
-}
+/// Offset of an element of a contiguous tensor; dimensions of size 1 do not count.
+mlir::Value linearOffset(Code &code, llvm::ArrayRef<int64_t> shape, llvm::ArrayRef<mlir::Value> index);
+/// Nested loops over `shape`; `index` gets one entry per dimension.
+void loopNest(Code &code, llvm::ArrayRef<int64_t> shape, llvm::SmallVectorImpl<mlir::Value> &index,
+              llvm::function_ref<void()> body);
 
 } // namespace tidegate::cpu

@@ -1,6 +1,7 @@
 //===- BodyEmit.cpp - Loops of a body's statements --------------*- C++ -*-===//
 #include "compiler/CodeGen/CPU/Body.h"
-#include "compiler/CodeGen/CPU/TileProduct.h"
+#include "compiler/CodeGen/CPU/Decay.h"
+#include "compiler/CodeGen/CPU/Substitution.h"
 
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -8,8 +9,7 @@ using namespace mlir;
 using namespace tidegate;
 using namespace tidegate::cpu;
 
-/// Offset of an element of a contiguous tensor; dimensions of size 1 do not count.
-static Value linearOffset(Code &code, ArrayRef<int64_t> shape, ArrayRef<Value> index) {
+Value cpu::linearOffset(Code &code, ArrayRef<int64_t> shape, ArrayRef<Value> index) {
   Value offset;
   int64_t stride = 1;
   for (int64_t d = shape.size(); d-- > 0;) {
@@ -57,12 +57,30 @@ Value Body::pointer(Code &code, Value value) {
   return ptr;
 }
 
+/// An element of a tensor in memory. One that stays the same in the innermost loop
+/// is loaded before it: LLVM cannot know that the loop stores elsewhere, and would
+/// neither move the load nor vectorise the loop.
+static Value loadElement(Code &code, Value base, RankedTensorType type, ArrayRef<Value> index) {
+  Block *block = code.b.getInsertionBlock();
+  auto loop = dyn_cast<scf::ForOp>(block->getParentOp());
+  auto isFixed = [&](int64_t size, Value at) {
+    return size == 1 || at.getParentBlock() != block || Code::constantOf(at);
+  };
+  bool isSame = loop;
+  for (auto [size, at] : llvm::zip(type.getShape(), index))
+    isSame &= isFixed(size, at);
+  OpBuilder::InsertionGuard guard(code.b);
+  if (isSame && base.getParentBlock() != block)
+    code.b.setInsertionPoint(loop);
+  return code.load(type.getElementType(),
+                   code.at(base, linearOffset(code, type.getShape(), index), type.getElementType()));
+}
+
 Value Body::element(Code &code, Value value, const Index &index) {
   auto type = tensorOf(value);
   Operation *op = value.getDefiningOp();
   if (!op || stored.contains(value)) {
-    Value offset = linearOffset(code, type.getShape(), index);
-    return code.load(type.getElementType(), code.at(pointer(code, value), offset, type.getElementType()));
+    return loadElement(code, pointer(code, value), type, index);
   }
   auto operandAt = [&](unsigned i, const Index &at) { return element(code, op->getOperand(i), at); };
   // The index of the ids beside a tensor: all dimensions but the last.
@@ -147,9 +165,8 @@ Value Body::element(Code &code, Value value, const Index &index) {
       .Default([](Operation *) { return Value(); });
 }
 
-/// Nested loops over `shape`; `index` gets one entry per dimension.
-static void loopNest(Code &code, ArrayRef<int64_t> shape, SmallVectorImpl<Value> &index,
-                     llvm::function_ref<void()> body) {
+void cpu::loopNest(Code &code, ArrayRef<int64_t> shape, SmallVectorImpl<Value> &index,
+                   llvm::function_ref<void()> body) {
   if (index.size() == shape.size())
     return body();
   code.loop(shape[index.size()], [&](Value i) {
@@ -273,133 +290,6 @@ void Body::reduce(Code &code, Value value, Value to) {
 }
 
 //===----------------------------------------------------------------------===//
-// Products
-//===----------------------------------------------------------------------===//
-
-namespace {
-/// Dimensions `dims` of a contiguous tensor as one: its size and stride, if they
-/// are adjacent in memory.
-struct Merged {
-  int64_t size = 1, stride = 1;
-  bool isOne = true;
-
-  Merged(RankedTensorType type, ArrayRef<int64_t> dims) {
-    SmallVector<int64_t> strides(type.getRank(), 1);
-    for (int64_t d = type.getRank() - 1; d-- > 0;)
-      strides[d] = strides[d + 1] * type.getDimSize(d + 1);
-    std::optional<int64_t> expected;
-    for (int64_t d : llvm::reverse(dims)) {
-      if (type.getDimSize(d) == 1)
-        continue;
-      if (!expected)
-        stride = strides[d];
-      else if (*expected != strides[d])
-        isOne = false;
-      expected = strides[d] * type.getDimSize(d);
-      size *= type.getDimSize(d);
-    }
-  }
-};
-
-/// A product as C[m, n] = sum_k A[m, k] B[k, n].
-struct Matrices {
-  Merged m, ka, kb, n;
-
-  explicit Matrices(nn::DotOp op)
-      : m(op.getLhs().getType(), op.getLhsFree()), ka(op.getLhs().getType(), op.getLhsContract()),
-        kb(op.getRhs().getType(), op.getRhsContract()), n(op.getRhs().getType(), op.getRhsFree()) {}
-  bool fit(nn::DotOp op) const { return op.getLhsBatch().empty() && m.isOne && ka.isOne && kb.isOne && n.isOne; }
-  bool isOuter() const { return ka.size == 1; }
-  bool isMatrixVector() const { return n.size == 1; }
-  bool needsTranspose() const { return !isOuter() && !isMatrixVector() && n.size > 1 && n.stride != 1; }
-};
-} // namespace
-
-int64_t cpu::dotWorkspace(nn::DotOp op) {
-  Matrices x(op);
-  return x.fit(op) && x.needsTranspose() ? x.kb.size * x.n.size : 0;
-}
-
-void Body::dot(Code &code, nn::DotOp op, Value to, Value workspace) {
-  Type type = op.getType().getElementType();
-  Value lhs = pointer(code, op.getLhs()), rhs = pointer(code, op.getRhs());
-  Matrices x(op);
-  if (!x.fit(op)) {
-    // Any layout: loops over the result, then over the contraction.
-    auto left = op.getLhs().getType(), right = op.getRhs().getType();
-    SmallVector<int64_t> sizes;
-    for (int64_t d : op.getLhsContract())
-      sizes.push_back(left.getDimSize(d));
-    auto lhsFree = op.getLhsFree(), rhsFree = op.getRhsFree();
-    Index index;
-    loopNest(code, op.getType().getShape(), index, [&] {
-      Index l(left.getRank()), r(right.getRank());
-      unsigned at = 0;
-      for (auto [dl, dr] : llvm::zip(op.getLhsBatch(), op.getRhsBatch()))
-        l[dl] = r[dr] = index[at++];
-      for (int64_t d : lhsFree)
-        l[d] = index[at++];
-      for (int64_t d : rhsFree)
-        r[d] = index[at++];
-      std::function<Value(unsigned, Value)> carry = [&](unsigned c, Value sum) -> Value {
-        if (c == sizes.size()) {
-          Value a = code.load(type, code.at(lhs, linearOffset(code, left.getShape(), l), type));
-          Value b = code.load(type, code.at(rhs, linearOffset(code, right.getShape(), r), type));
-          return code.accumulate(sum, arith::MulFOp::create(code.b, code.loc, a, b));
-        }
-        return code.loopReduce(code.i64(0), code.i64(sizes[c]), 1, sum, [&](Value i, ValueRange acc) {
-          l[op.getLhsContract()[c]] = r[op.getRhsContract()[c]] = i;
-          return SmallVector<Value>{carry(c + 1, acc[0])};
-        })[0];
-      };
-      Value sum = carry(0, code.number(0, type));
-      code.store(sum, code.at(to, linearOffset(code, op.getType().getShape(), index), type));
-    });
-    return;
-  }
-  MatrixView a{lhs, x.m.stride, x.ka.stride}, b{rhs, x.kb.stride, x.n.stride};
-  if (x.isMatrixVector() && x.m.size > 1 && x.m.stride == 1) {
-    // A is stored column by column: the result is a row times A's transpose.
-    emitTileProduct(code, type, 1, x.m.size, x.ka.size, {rhs, 1, x.kb.stride}, {lhs, x.ka.stride, 1}, to, x.m.size,
-                    /*accumulate=*/false);
-    return;
-  }
-  if (x.isMatrixVector()) {
-    code.loop(x.m.size, [&](Value i) {
-      Value sum = code.loopReduce(code.i64(0), code.i64(x.ka.size), 1, code.number(0, type),
-                                  [&](Value p, ValueRange acc) {
-                                    Value l = code.load(type, code.at(lhs, code.add(code.mul(i, x.m.stride), code.mul(p, x.ka.stride)), type));
-                                    Value r = code.load(type, code.at(rhs, code.mul(p, x.kb.stride), type));
-                                    Value product = arith::MulFOp::create(code.b, code.loc, l, r);
-                                    return SmallVector<Value>{code.accumulate(acc[0], product)};
-                                  })[0];
-      code.store(sum, code.at(to, i, type));
-    });
-    return;
-  }
-  if (x.isOuter() && x.n.stride != 1)
-    b.colStride = 1; // one row: any layout is contiguous
-  if (x.needsTranspose()) {
-    // B is stored row by row of n: lay its transpose out.
-    if (x.kb.stride == 1) {
-      emitTranspose(code, type, x.n.size, x.kb.size, rhs, x.n.stride, workspace, x.n.size);
-    } else {
-      code.loop(x.kb.size, [&](Value p) {
-        code.loop(x.n.size, [&](Value j) {
-          Value from = code.at(rhs, code.add(code.mul(p, x.kb.stride), code.mul(j, x.n.stride)), type);
-          code.store(code.load(type, from), code.at(workspace, code.add(code.mul(p, x.n.size), j), type));
-        });
-      });
-    }
-    b = {workspace, x.n.size, 1};
-  }
-  if (callsProducts)
-    emitProductCall(code, type, x.m.size, x.n.size, x.ka.size, a, b, to, x.n.size);
-  else
-    emitTileProduct(code, type, x.m.size, x.n.size, x.ka.size, a, b, to, x.n.size, /*accumulate=*/false);
-}
-
-//===----------------------------------------------------------------------===//
 // Rows in order
 //===----------------------------------------------------------------------===//
 
@@ -428,34 +318,27 @@ void Body::cumsum(Code &code, rec::CumsumOp op, Value to) {
   });
 }
 
-/// Forward (backward if transposed) substitution, row by row.
-void Body::solve(Code &code, rec::SolveUnitLowerOp op, Value to) {
-  auto type = op.getType();
-  Type elt = type.getElementType();
-  int64_t rows = type.getDimSize(0), width = type.getDimSize(1);
-  Value matrix = pointer(code, op.getMatrix()), rhs = pointer(code, op.getRhs());
-  code.loop(rows, [&](Value step) {
-    Value i = op.getTransposed() ? code.sub(code.i64(rows - 1), step) : step;
-    Value out = code.at(to, code.mul(i, width), elt);
-    code.copy(out, code.at(rhs, code.mul(i, width), elt), code.i64(width), elt);
-    Value lo = op.getTransposed() ? code.add(i, code.i64(1)) : code.i64(0);
-    Value hi = op.getTransposed() ? code.i64(rows) : i;
-    code.loop(lo, hi, 1, [&](Value j) {
-      Value at = op.getTransposed() ? code.add(code.mul(j, rows), i) : code.add(code.mul(i, rows), j);
-      Value m = code.load(elt, code.at(matrix, at, elt));
-      Value solved = code.at(to, code.mul(j, width), elt);
-      code.loop(width, [&](Value d) {
-        Value target = code.at(out, d, elt);
-        Value product = arith::MulFOp::create(code.b, code.loc, m, code.load(elt, code.at(solved, d, elt)));
-        code.store(code.accumulate(code.load(elt, target), product), target);
-      });
-    });
-  });
-}
-
 //===----------------------------------------------------------------------===//
 // Statements
 //===----------------------------------------------------------------------===//
+
+/// The terms that are no products, element by element, then each product on top.
+void Body::addUp(Code &code, Value value, const Sum &sum, Value to, Value workspace) {
+  auto type = tensorOf(value);
+  if (!sum.terms.empty()) {
+    Index index;
+    loopNest(code, type.getShape(), index, [&] {
+      Value total;
+      for (Value term : sum.terms) {
+        Value x = element(code, term, index);
+        total = total ? arith::AddFOp::create(code.b, code.loc, total, x).getResult() : x;
+      }
+      code.store(total, code.at(to, linearOffset(code, type.getShape(), index), type.getElementType()));
+    });
+  }
+  for (auto [i, product] : llvm::enumerate(sum.products))
+    dot(code, product, to, workspace, /*accumulate=*/i > 0 || !sum.terms.empty());
+}
 
 LogicalResult Body::statement(Code &outer, const Statement &s, ArrayRef<Value> results) {
   Operation *op = s.value.getDefiningOp();
@@ -466,11 +349,18 @@ LogicalResult Body::statement(Code &outer, const Statement &s, ArrayRef<Value> r
   }
   Value to = pointer(code, s.value);
   Value workspace = code.at(scratch, code.i64(workspaceOffset), code.b.getI8Type());
+  if (auto sum = sums.find(s.value); sum != sums.end())
+    return addUp(code, s.value, sum->second, to, workspace), success();
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case<nn::ReduceSumOp, nn::ReduceMaxOp>([&](auto) { return reduce(code, s.value, to), success(); })
-      .Case([&](nn::DotOp d) { return dot(code, d, to, workspace), success(); })
+      .Case([&](nn::DotOp d) { return dot(code, d, to, workspace, /*accumulate=*/false), success(); })
       .Case([&](rec::CumsumOp c) { return cumsum(code, c, to), success(); })
-      .Case([&](rec::SolveUnitLowerOp o) { return solve(code, o, to), success(); })
+      .Case([&](rec::SolveUnitLowerOp o) {
+        auto type = o.getType();
+        emitSubstitution(code, type.getElementType(), type.getDimSize(0), type.getDimSize(1), o.getTransposed(),
+                         pointer(code, o.getMatrix()), pointer(code, o.getRhs()), to);
+        return success();
+      })
       .Case([&](rec::DecayScoresOp d) {
         DecayPointers p{pointer(code, d.getRows()), pointer(code, d.getCols()), {}, {}, {}};
         if (d.getRowGate())

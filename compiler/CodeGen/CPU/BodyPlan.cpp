@@ -4,6 +4,7 @@
 // Stored values share the scratch by their live ranges.
 //===----------------------------------------------------------------------===//
 #include "compiler/CodeGen/CPU/Body.h"
+#include "compiler/CodeGen/CPU/Decay.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SetVector.h"
@@ -66,6 +67,33 @@ bool Body::mustBeStored(Operation *user) const {
 
 int64_t Body::inlineCost(Value value) const { return costs.lookup(value); }
 
+/// Makes `add` a sum of products if one of its sides is a product, or such a sum,
+/// that nothing else reads.
+void Body::collectSum(nn::AddOp add) {
+  Sum sum;
+  for (Value side : add->getOperands()) {
+    if (side.getType() != add.getType())
+      return;
+    auto dot = side.getDefiningOp<nn::DotOp>();
+    auto inner = sums.find(side);
+    if (side.hasOneUse() && dot && canAccumulate(dot)) {
+      sum.products.push_back(dot);
+    } else if (side.hasOneUse() && inner != sums.end()) {
+      llvm::append_range(sum.products, inner->second.products);
+      llvm::append_range(sum.terms, inner->second.terms);
+    } else {
+      sum.terms.push_back(side);
+    }
+  }
+  if (sum.products.empty())
+    return;
+  for (Value side : add->getOperands())
+    if (!llvm::is_contained(sum.terms, side))
+      stored.erase(side), sums.erase(side);
+  stored[add.getResult()] = {};
+  sums[add.getResult()] = std::move(sum);
+}
+
 void Body::chooseStored() {
   for (Operation &op : block.without_terminator())
     for (Value value : op.getResults()) {
@@ -91,6 +119,8 @@ void Body::chooseStored() {
       if (needed || (uses > 1 && cost >= kStoreCost) || (repeated && cost > 1))
         stored[value] = {};
       costs[value] = cost;
+      if (auto add = dyn_cast<nn::AddOp>(op))
+        collectSum(add);
     }
 }
 
@@ -125,6 +155,9 @@ void Body::addStatement(Value value, std::optional<unsigned> result) {
       s.workspace = dotWorkspace(product);
     else
       s.workspace = decayWorkspace(op);
+    if (auto sum = sums.find(value); sum != sums.end())
+      for (nn::DotOp product : sum->second.products)
+        s.workspace = std::max(s.workspace, dotWorkspace(product));
   }
   statements.push_back(std::move(s));
 }
@@ -188,9 +221,6 @@ void Body::placeInScratch() {
 }
 
 Body::Body(Block &block, ArrayRef<Target> targets) : block(block), targets(targets) {
-  constexpr int64_t kManyProducts = 24;
-  auto products = block.getOps<nn::DotOp>();
-  callsProducts = std::distance(products.begin(), products.end()) > kManyProducts;
   chooseStored();
   listStatements();
   placeInScratch();

@@ -11,6 +11,10 @@
 
 namespace tidegate::cpu {
 
+inline mlir::RankedTensorType tensorOf(mlir::Value value) {
+  return mlir::cast<mlir::RankedTensorType>(value.getType());
+}
+
 struct Code {
   mlir::OpBuilder &b;
   mlir::Location loc;

@@ -4,6 +4,7 @@
 // side and the vector library is known to the vectoriser.
 //===----------------------------------------------------------------------===//
 #include "compiler/CodeGen/CPU/Jit.h"
+#include "compiler/CodeGen/CPU/Exponential.h"
 
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
@@ -50,14 +51,15 @@ static void initializeOnce() {
   });
 }
 
-/// The C library's vector exp and log, in a library of its own beside libm.
-/// Where it is missing, loops with exp stay scalar.
+/// The C library's vector log, sin and so on, in a library of its own beside libm.
+/// Where it is missing, loops with them stay scalar.
 static bool hasVectorMath() {
   static const bool has = dlopen("libmvec.so.1", RTLD_NOW | RTLD_GLOBAL) != nullptr;
   return has;
 }
 
 static LogicalResult lowerToLLVMDialect(ModuleOp module) {
+  expandExponentials(module);
   PassManager pm(module.getContext());
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());

@@ -236,6 +236,22 @@ private:
     }
   }
 
+  /// Asks for the rows of a tensor's tile ahead of their use: they are far apart,
+  /// and the processor does not foresee them.
+  void prefetchRows(Value tensor, Value base, Value batch, Value head, Value first, bool forWriting) {
+    constexpr int64_t kLine = 64;
+    int64_t rest = elements(tensorOf(tensor).getShape().drop_front(3));
+    Type type = elementType(tensor);
+    Value last = code.sub(work.tokens, code.i64(1));
+    code.loop(op.getChunk(), [&](Value r) {
+      Value token = code.max(code.min(code.add(first, r), last), code.i64(0));
+      Value row = slice(tensor, base, batch, work.tokens, token, head);
+      for (int64_t at = 0; at < rest * type.getIntOrFloatBitWidth() / 8; at += kLine)
+        LLVM::Prefetch::create(code.b, code.loc, code.at(row, code.i64(at), code.b.getI8Type()), forWriting,
+                               /*hint=*/3, /*cache=*/1);
+    });
+  }
+
   LogicalResult emitStep(bool isLast, Value item, Value batch, Value head, Value step) {
     Value first = code.mul(step, op.getChunk());
     Value rows = code.min(code.i64(op.getChunk()), code.sub(work.tokens, first));
@@ -272,6 +288,14 @@ private:
       yields.push_back(outputTile[i] < 0 ? place(v, results[i], op.outKindOf(i)) : at(outputTile[i]));
     for (int64_t offset : nextAt)
       yields.push_back(at(offset));
+
+    Value nextFirst = code.add(first, code.i64(op.getReverse() ? -op.getChunk() : op.getChunk()));
+    for (auto [i, v] : llvm::enumerate(op.getInputs()))
+      if (inputTile[i] >= 0)
+        prefetchRows(v, inputs[i], batch, head, nextFirst, /*forWriting=*/false);
+    for (auto [i, v] : llvm::enumerate(outputs))
+      if (outputTile[i] >= 0)
+        prefetchRows(v, results[i], batch, head, first, /*forWriting=*/true);
 
     auto entries = results.drop_front(op.getNumOutputs() + op.getNumStates());
     for (auto [i, entry] : llvm::enumerate(op.getEntryStates()))

@@ -11,25 +11,39 @@ struct MatrixView {
   int64_t rowStride, colStride;
 };
 
-/// Emits `C[m, n] = sum_k A[m, k] B[k, n]`, or `+=` with `accumulate`, where C
-/// is row-major with row stride `ldc`. B's columns must be contiguous
-/// (`b.colStride == 1`) unless N is 1. A register block of up to 4 x 2 vectors
-/// runs over k; sizes are compile-time, so tails are narrower blocks, never
-/// masked.
-void emitTileProduct(Code &code, mlir::Type type, int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b,
-                     mlir::Value c, int64_t ldc, bool accumulate);
+/// A matrix of events against events, of which row `i` has nothing behind the
+/// columns of its own token: those from `end(i)` on.
+struct CausalPart {
+  enum Of {
+    Nothing,        ///< No matrix of the product is one.
+    Result,         ///< C: what lies behind is not written.
+    Left,           ///< A: what lies behind is 0.
+    LeftTransposed, ///< A's transpose: what lies behind is 0.
+  };
+  Of of = Nothing;
+  int64_t rowsPerToken = 1, colsPerToken = 1;
+};
 
-/// As above for sizes known at run time in `m` or `k` only.
-void emitTileProduct(Code &code, mlir::Type type, mlir::Value m, int64_t n, mlir::Value k, MatrixView a, MatrixView b,
-                     mlir::Value c, int64_t ldc, bool accumulate);
+/// `C[m, n] = sum_k A[m, k] B[k, n]`, or `+=` with `accumulate`. C is row-major
+/// with row stride `ldc` and overlaps neither A nor B. B's columns are contiguous
+/// (`b.colStride == 1`) unless n is 1.
+struct TileProduct {
+  int64_t m, n, k;
+  MatrixView a, b;
+  mlir::Value c;
+  int64_t ldc;
+  bool accumulate = false;
+  CausalPart causal = {};
+};
 
-/// Emits `to[j, i] = from[i, j]` for a contiguous rows x cols matrix.
+/// Emits a product. A block of C as large as the registers hold runs over k;
+/// sizes are compile-time, so tails are narrower blocks, never masked. A product
+/// of some size is a function that equal products of the module share: a body of
+/// many compiles in a fraction of the time.
+void emitTileProduct(Code &code, mlir::Type type, const TileProduct &product);
+
+/// Emits `to[j, i] = from[i, j]` for a rows x cols matrix whose rows are contiguous.
 void emitTranspose(Code &code, mlir::Type type, int64_t rows, int64_t cols, mlir::Value from, int64_t fromStride,
                    mlir::Value to, int64_t toStride);
-
-/// The same product as a call of a function of its own, which equal products of
-/// the module share: a body of many products compiles in a fraction of the time.
-void emitProductCall(Code &code, mlir::Type type, int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b,
-                     mlir::Value c, int64_t ldc);
 
 } // namespace tidegate::cpu

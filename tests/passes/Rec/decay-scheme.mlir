@@ -34,7 +34,7 @@ func.func @bounded_by_a_sigmoid(%x: tensor<?x?x2x4xf32>, %k: tensor<?x?x2x4xf32>
 func.func @not_bounded(%x: tensor<?x?x2x4xf32>, %k: tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32> {
   %o, %f = rec.scan chunk 1 (%x, %k : tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>) kinds [0, 0] out_kinds [0] states 1 {
   ^bb0(%xt: tensor<4xf32>, %kt: tensor<4xf32>, %S: tensor<4x4xf32>):
-    // expected-remark @below {{log decay at most 0, with no lower bound per token: over 64 tokens beyond 60 or not known to be within, so products run in blocks of 16 tokens with an anchor each}}
+    // expected-remark @below {{log decay at most 0, with no lower bound per token: over 64 tokens beyond 60 or not known to be within, so products run in blocks of tokens with an anchor each}}
     %at = nn.sigmoid %xt : tensor<4xf32>
     %c = nn.reshape %at : tensor<4xf32> -> tensor<4x1xf32>
     %d = nn.mul %c, %S : tensor<4x1xf32>, tensor<4x4xf32>

@@ -124,8 +124,57 @@ void compareFile(const std::filesystem::path &path, double bound) {
     }
   }
 }
+
+/// The largest error of exp in units of the last place, over numbers from one end of its range to the other.
+template <typename Real>
+double worstExponential() {
+  DialectRegistry registry;
+  registerAllDialects(registry);
+  MLIRContext context(registry);
+  std::string text = R"(func.func @exp(%x: tensor<?x?x8xf64>) -> tensor<?x?x8xf64> {
+    %y = nn.map rows 2 (%x) operand_rows [true] result_rows [true] {
+    ^bb0(%a: tensor<8xf64>):
+      %e = nn.exp %a : tensor<8xf64>
+      nn.yield %e : tensor<8xf64>
+    } : (tensor<?x?x8xf64>) -> tensor<?x?x8xf64>
+    return %y : tensor<?x?x8xf64>
+  })";
+  auto module = parseSourceString<ModuleOp>(sizeof(Real) == 4 ? replaceAll(text, "f64", "f32") : text, &context);
+  if (!module)
+    return INFINITY;
+  auto program = CpuProgram::compile(*module, {"exp"}, 1);
+  if (failed(program))
+    return INFINITY;
+  using Limits = std::numeric_limits<Real>;
+  std::vector<Real> x{0, Real(-0.0), Limits::infinity(), -Limits::infinity(), Limits::quiet_NaN(), Limits::max(),
+                      Limits::lowest(), Limits::denorm_min()};
+  std::mt19937_64 random(3);
+  const double end = std::log(double(Limits::max())) + 2, begin = std::log(double(Limits::min())) - 40;
+  std::uniform_real_distribution<double> anywhere(begin, end), near(-1, 1);
+  while (x.size() < 80000)
+    x.push_back(Real(x.size() % 2 ? anywhere(random) : near(random)));
+  std::vector<Real> y(x.size());
+  std::vector<void *> bindings{x.data(), y.data()};
+  (*program)->entry("exp").run(1, int64_t(x.size()) / 8, bindings);
+  double worst = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    long double want = std::exp((long double)x[i]);
+    if (std::isnan(x[i]) || std::isinf(Real(want))) {
+      if (std::isnan(x[i]) ? !std::isnan(y[i]) : y[i] != Limits::infinity())
+        return INFINITY;
+      continue;
+    }
+    int exponent = std::max(std::ilogb(double(want) > 0 ? double(want) : double(Limits::min())),
+                            Limits::min_exponent - 1);
+    long double unit = std::ldexp(1.0L, exponent - Limits::digits + 1);
+    worst = std::max(worst, double(std::abs((long double)y[i] - want) / unit));
+  }
+  return worst;
+}
 } // namespace
 
+TEST(CpuCodeTest, ExponentialsInF32) { EXPECT_LE(worstExponential<float>(), 1.5); }
+TEST(CpuCodeTest, ExponentialsInF64) { EXPECT_LE(worstExponential<double>(), 1.5); }
 TEST(CpuCodeTest, MapsAgreeInF64) { compareFile<double>(TIDEGATE_SOURCE_DIR "/tests/exec/map.mlir", 1e-13); }
 TEST(CpuCodeTest, MapsAgreeInF32) { compareFile<float>(TIDEGATE_SOURCE_DIR "/tests/exec/map.mlir", 3e-6); }
 TEST(CpuCodeTest, ScansAgreeInF64) { compareFile<double>(TIDEGATE_SOURCE_DIR "/tests/exec/scan.mlir", 1e-12); }

@@ -155,3 +155,13 @@ TEST(ChunkCompiledTest, F32) {
   check<float>(kDelta, {1, 65, 2, 16, 24}, {-1000}, random, 3e-6, 2e-5, "gated delta rule, closed gates");
   check<float>(kMixed, {1, 150, 2, 8, 8}, kHardGates, random, 3e-6, 2e-5, "two adds");
 }
+
+// Whatever the order of events, sizes that no vector divides, a block of tokens that ends early.
+TEST(ChunkCompiledTest, AnyEventsInF64) {
+  const int64_t tokens[] = {7, 33, 71}, widths[] = {1, 3, 17, 36};
+  for (unsigned n = 0; n < 3; ++n) {
+    std::mt19937 random(100 + n);
+    const Sizes sizes{1, tokens[n], 1 + n % 2, widths[random() % 4], widths[random() % 4]};
+    check<double>(randomEvents(random), sizes, kHardGates, random, 1e-11, 1e-9, "program " + std::to_string(n));
+  }
+}

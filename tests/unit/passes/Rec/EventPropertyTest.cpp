@@ -7,9 +7,11 @@
 #include "Chunked.h"
 #include "EventPrograms.h"
 
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <iostream>
+#include <thread>
 
 using namespace tidegate;
 using namespace tidegate::test;
@@ -58,8 +60,11 @@ double inner(const Tensors &a, const Tensors &b) {
   return sum;
 }
 
-class EventPropertyTest : public testing::Test {
-protected:
+/// Checks programs, one after another.
+class Properties {
+public:
+  explicit Properties(std::seed_seq &&seed) : random(seed) {}
+
   /// Everything that is claimed of one program.
   void expectProperties(const Case &c, int64_t chunk, const std::string &what) {
     Module token(c.text), chunked(c.text);
@@ -126,43 +131,65 @@ protected:
   double worstForm = 0, worstGradient = 0, worstSlope = 0;
 };
 
+/// Program `n` of a seed, whichever thread runs it.
+Properties checkProgram(unsigned seed, int n) {
+  // Mild, hard, none, closed, and all of them side by side.
+  static const std::vector<std::vector<double>> gates = {
+      {-1e-4, -0.01, -0.1}, {-0.5, -2, -20}, {0}, {-1000}, {0, -1e-3, -0.3, -5, -50, -1000}};
+  Properties check({seed, unsigned(n)});
+  auto upTo = [&](int64_t most) { return 1 + int64_t(check.random() % most); };
+  const std::vector<Event> events = drawEvents(check.random);
+  const Sizes sizes{upTo(2), upTo(300), upTo(2), upTo(48), upTo(48)};
+  Case c = makeCase(events, sizes, check.random, gatesFrom(gates[n % gates.size()], check.random));
+  check.expectProperties(c, n % 3 ? 64 : 16,
+                         "seed " + std::to_string(seed) + ", program " + std::to_string(n) + ": " + textOf(events) +
+                             ", B T H K V = " + std::to_string(sizes.batch) + " " + std::to_string(sizes.tokens) +
+                             " " + std::to_string(sizes.heads) + " " + std::to_string(sizes.keys) + " " +
+                             std::to_string(sizes.values));
+  return check;
+}
+
 } // namespace
 
-TEST_F(EventPropertyTest, TwoHundredRandomPrograms) {
+TEST(EventPropertyTest, TwoHundredRandomPrograms) {
   const char *given = std::getenv("TIDEGATE_SEED");
   const unsigned seed = given ? std::strtoul(given, nullptr, 10) : 1;
   std::cout << "TIDEGATE_SEED=" << seed << std::endl;
-  random.seed(seed);
-  // Mild, hard, none, closed, and all of them side by side.
-  const std::vector<std::vector<double>> gates = {
-      {-1e-4, -0.01, -0.1}, {-0.5, -2, -20}, {0}, {-1000}, {0, -1e-3, -0.3, -5, -50, -1000}};
-  for (int n = 0; n < 200; ++n) {
-    auto upTo = [&](int64_t most) { return 1 + int64_t(random() % most); };
-    const std::vector<Event> events = drawEvents(random);
-    const Sizes sizes{upTo(2), upTo(300), upTo(2), upTo(48), upTo(48)};
-    Case c = makeCase(events, sizes, random, gatesFrom(gates[n % gates.size()], random));
-    expectProperties(c, n % 3 ? 64 : 16,
-                     "seed " + std::to_string(seed) + ", program " + std::to_string(n) + ": " + textOf(events) +
-                         ", B T H K V = " + std::to_string(sizes.batch) + " " + std::to_string(sizes.tokens) + " " +
-                         std::to_string(sizes.heads) + " " + std::to_string(sizes.keys) + " " +
-                         std::to_string(sizes.values));
-    if (HasFailure())
-      return;
-  }
-  std::cout << "worst errors: chunk form " << worstForm << ", gradients " << worstGradient << ", differences "
-            << worstSlope << std::endl;
+  std::atomic<int> next = 0;
+  std::vector<std::thread> workers;
+  std::vector<Properties> worst(std::max(2u, std::thread::hardware_concurrency()), Properties({0}));
+  for (Properties &mine : worst)
+    workers.emplace_back([&] {
+      for (int n = next++; n < 200 && !testing::Test::HasFailure(); n = next++) {
+        Properties one = checkProgram(seed, n);
+        mine.worstForm = std::max(mine.worstForm, one.worstForm);
+        mine.worstGradient = std::max(mine.worstGradient, one.worstGradient);
+        mine.worstSlope = std::max(mine.worstSlope, one.worstSlope);
+      }
+    });
+  for (std::thread &worker : workers)
+    worker.join();
+  auto most = [&](double Properties::*error) {
+    double all = 0;
+    for (const Properties &mine : worst)
+      all = std::max(all, mine.*error);
+    return all;
+  };
+  std::cout << "worst errors: chunk form " << most(&Properties::worstForm) << ", gradients "
+            << most(&Properties::worstGradient) << ", differences " << most(&Properties::worstSlope) << std::endl;
 }
 
-TEST_F(EventPropertyTest, RepeatedUnitKeysWrittenInFullUnderAnyGate) {
+TEST(EventPropertyTest, RepeatedUnitKeysWrittenInFullUnderAnyGate) {
+  Properties check({1});
   // S <- a S, then what the one key reads is replaced: I - k k^T is singular at every token.
   for (double gate : {0.0, -1e-3, -50.0, -1000.0}) {
     const Sizes sizes{1, 150, 1, 6, 5};
-    Case c = makeCase({{'s'}, {'a', true, true}, {'r'}}, sizes, random, [&] { return gate; });
+    Case c = makeCase({{'s'}, {'a', true, true}, {'r'}}, sizes, check.random, [&] { return gate; });
     auto &key = c.arguments[1].values, &reader = c.arguments[3].values; // gate, key, value, reader, query, state
     for (size_t e = 0; e < key.size(); ++e) {
       key[e] = e % 6 == 2 ? 0.6 : e % 6 == 4 ? -0.8 : 0;
       reader[e] = -key[e];
     }
-    expectProperties(c, 64, "gate " + std::to_string(gate));
+    check.expectProperties(c, 64, "gate " + std::to_string(gate));
   }
 }
