@@ -75,8 +75,10 @@ FailureOr<runtime::Kernel> KernelSet::add(Operation *op) {
       return op->emitOpError("in token form has no CUDA kernel"), failure();
     source = scanKernel(scan, "scan_" + number);
   }
-  if (failed(source))
+  if (failed(source)) {
+    byKey.erase(it); // an equal op fails too, and does not find a kernel that is not there
     return failure();
+  }
   sources.push_back(std::move(*source));
   return runtime::Kernel{sources.back().name, nullptr, 0};
 }
