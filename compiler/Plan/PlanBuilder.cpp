@@ -58,8 +58,8 @@ double flopsOf(Block &block) {
       flops += 2 * count(scores) * scores.getRows().getType().getDimSize(1);
     } else if (auto mix = dyn_cast<rec::DecayMixOp>(op)) {
       flops += 2 * count(mix.getScores()) * mix.getInput().getType().getDimSize(1);
-    } else if (auto solve = dyn_cast<rec::SolveUnitLowerOp>(op)) {
-      flops += count(solve.getMatrix()) * solve.getType().getDimSize(1);
+    } else if (isa<rec::SolveUnitLowerOp, rec::DecaySolveOp>(op)) {
+      flops += count(op.getOperand(0)) * tensorOf(op.getResult(0)).getDimSize(1);
     }
   }
   return flops;

@@ -5,7 +5,9 @@
 #include "ir/Rec/RecOps.h"
 #include "llvm/ADT/TypeSwitch.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 using namespace mlir;
 using namespace tidegate;
@@ -92,6 +94,38 @@ static FailureOr<Tensor> evaluate(rec::DecayMixOp op, Operands x) {
   return result;
 }
 
+/// Substitution, event by event in the order of the columns' places; from the end for the transposed systems.
+static FailureOr<Tensor> evaluate(rec::DecaySolveOp op, Operands x) {
+  const Tensor &matrix = *x[0];
+  Tensor result = *x[1];
+  unsigned next = 2;
+  const Tensor *factor = op.getFactor() ? x[next++] : nullptr;
+  Decay decay;
+  if (op.getRowGate())
+    decay.row = x[next], decay.col = x[next + 1];
+  int64_t events = matrix.shape[0], width = result.shape[1];
+  bool transposed = op.getTransposed();
+  const Order order(op);
+  std::vector<int64_t> sequence(events);
+  std::iota(sequence.begin(), sequence.end(), 0);
+  const int64_t perToken = op.getColPositions().size();
+  std::stable_sort(sequence.begin(), sequence.end(), [&](int64_t a, int64_t b) {
+    auto key = [&](int64_t e) { return std::pair(e / perToken, op.getColPositions()[e % perToken]); };
+    return key(a) < key(b);
+  });
+  if (transposed)
+    std::reverse(sequence.begin(), sequence.end());
+  for (int64_t s = 0; s < events; ++s)
+    for (int64_t r = 0; r < s; ++r) {
+      int64_t own = sequence[s], other = sequence[r];
+      int64_t j = transposed ? other : own, m = transposed ? own : other;
+      for (int64_t d = 0, end = order.isBefore(m, j) ? width : 0; d < end; ++d)
+        result.values[own * width + d] += matrix.values[j * events + m] * (factor ? factor->values[j * width + d] : 1) *
+                                          result.values[other * width + d] * decay(j, m, d);
+    }
+  return result;
+}
+
 /// Substitution, row by row; the last row first for the transposed system.
 static FailureOr<Tensor> evaluate(rec::SolveUnitLowerOp op, Operands x) {
   const Tensor &matrix = *x[0];
@@ -122,8 +156,8 @@ static FailureOr<Tensor> evaluate(rec::StrictlyLowerOp op, Operands x) {
 FailureOr<Tensor> reference::evaluateRec(Operation *op, Operands operands, bool &isKnown) {
   isKnown = true;
   return llvm::TypeSwitch<Operation *, FailureOr<Tensor>>(op)
-      .Case<rec::CumsumOp, rec::DecayScoresOp, rec::DecayMixOp, rec::SolveUnitLowerOp, rec::StrictlyLowerOp>(
-          [&](auto known) { return evaluate(known, operands); })
+      .Case<rec::CumsumOp, rec::DecayScoresOp, rec::DecayMixOp, rec::DecaySolveOp, rec::SolveUnitLowerOp,
+            rec::StrictlyLowerOp>([&](auto known) { return evaluate(known, operands); })
       .Default([&](Operation *) -> FailureOr<Tensor> {
         isKnown = false;
         return failure();

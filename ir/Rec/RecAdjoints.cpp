@@ -1,7 +1,8 @@
 //===- RecAdjoints.cpp - Adjoints of the tile ops ---------------*- C++ -*-===//
-// A reset sends the cotangent to the branch that was taken. Scores and mixes are closed under differentiation: each is bilinear in its
-// two matrix operands, and a gate's cotangent is the operand it multiplies times
-// that operand's own cotangent.
+// A reset sends the cotangent to the branch that was taken. Scores, mixes and solves
+// under decay are closed under differentiation: scores and mixes are bilinear in
+// their two matrix operands, a solve is differentiated as one, and a gate's cotangent
+// is the operand it multiplies times that operand's own cotangent.
 //===----------------------------------------------------------------------===//
 #include "ir/Nn/NnOps.h"
 #include "ir/Rec/RecOps.h"
@@ -72,6 +73,33 @@ void DecayMixOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
   Value row = transposed ? ofInput : ofResult, col = transposed ? ofResult : ofInput;
   out[2] = nn::sumTo(b, loc, row, cast<RankedTensorType>(getRowGate().getType()));
   out[3] = nn::sumTo(b, loc, nn::NegOp::create(b, loc, col), cast<RankedTensorType>(getColGate().getType()));
+}
+
+/// As for the plain solve: `z` solves the other system for the cotangent; M's cotangent
+/// pairs the row side of the two solutions, times F, with the column side.
+void DecaySolveOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
+  Location loc = getLoc();
+  Value z = DecaySolveOp::create(b, loc, getType(), getMatrix(), dy[0], getFactor(), getRowGate(), getColGate(),
+                                 getRowPositions(), getColPositions(), !getTransposed());
+  Value rows = getTransposed() ? getResult() : z, cols = getTransposed() ? z : getResult();
+  auto mix = [&](Value x, bool transposed) -> Value {
+    return DecayMixOp::create(b, loc, getType(), getMatrix(), x, getRowGate(), getColGate(), getRowPositions(),
+                              getColPositions(), transposed);
+  };
+  Value weighted = getFactor() ? Value(nn::MulOp::create(b, loc, getFactor(), rows)) : rows;
+  out[0] = DecayScoresOp::create(b, loc, getMatrix().getType(), weighted, cols, getRowGate(), getColGate(),
+                                 getRowPositions(), getColPositions());
+  out[1] = z;
+  if (!getFactor() && !getRowGate())
+    return;
+  Value mixed = mix(cols, /*transposed=*/false);
+  unsigned next = 2;
+  if (getFactor())
+    out[next++] = nn::MulOp::create(b, loc, rows, mixed);
+  if (!getRowGate())
+    return;
+  out[next++] = gateCotangent(b, loc, weighted, mixed, 1, getRowGate());
+  out[next] = gateCotangent(b, loc, cols, mix(weighted, /*transposed=*/true), -1, getColGate());
 }
 
 /// Differentiates the solve, not the inverse: dY = (I - M)^-T dN, dM = stril(dY N^T).

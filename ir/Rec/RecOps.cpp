@@ -288,6 +288,25 @@ LogicalResult DecayMixOp::verify() {
   return verifyDecay(*this, scores.getDimSize(0), scores.getDimSize(1), input.getDimSize(1));
 }
 
+LogicalResult DecaySolveOp::verify() {
+  auto m = getMatrix().getType(), y = getRhs().getType();
+  if (m.getRank() != 2 || y.getRank() != 2 || m.getDimSize(0) != m.getDimSize(1) ||
+      m.getDimSize(0) != y.getDimSize(0) || getType() != y) // decay_solve_c1
+    return emitOpError("expects a square matrix with as many rows as the right side, but got ") << m << " and " << y;
+  if (getFactor() && getFactor().getType() != y) // decay_solve_c2
+    return emitOpError("expects a factor of the type of the right side, ") << y << ", but got " << getFactor().getType();
+  auto rows = getRowPositions(), cols = getColPositions();
+  bool inOrder = rows.size() == cols.size() && llvm::all_of(llvm::zip(rows, cols), [](auto pair) {
+                   return std::get<0>(pair) <= std::get<1>(pair);
+                 });
+  if (!inOrder) // decay_solve_c3
+    return emitOpError("expects a place in rows and a place in columns, not earlier, for each event");
+  for (Value gate : {getRowGate(), getColGate()})
+    if (gate && gate.getType() != y) // decay_solve_c4
+      return emitOpError("expects gates of the type of the right side, ") << y << ", but got " << gate.getType();
+  return verifyDecay(*this, m.getDimSize(0), m.getDimSize(1), y.getDimSize(1));
+}
+
 LogicalResult SolveUnitLowerOp::verify() {
   auto m = getMatrix().getType(), y = getRhs().getType();
   if (m.getRank() != 2 || y.getRank() != 2 || m.getDimSize(0) != m.getDimSize(1) ||

@@ -326,6 +326,41 @@ def Rec_DecayMixOp : Rec_DecayOp<"decay_mix"> {
   let extraClassDeclaration = decayMethods;
 }
 
+def Rec_DecaySolveOp : Rec_DecayOp<"decay_solve"> {
+  let summary = "Unit lower triangular solve under decay";
+  let description = [{
+    The `N` of `N[n, d] = Y[n, d] + F[n, d] sum_m M[n, m] N[m, d] e^(Gq[n, d] - Gk[m, d])`
+    over the events m before n: every channel d has a system of its own. With
+    `transposed`, of `N[m, d] = Y[m, d] + sum_n M[n, m] F[n, d] N[n, d] e^(...)`
+    over the events n after m. Entries of `M` that are not before are not read.
+    Without a factor `F` is 1. Rows and columns are the same events: an event
+    takes part in rows at its place in `row_positions`, in columns at its place,
+    which is not earlier, in `col_positions`. Gates as in `rec.decay_scores`, one
+    per channel.
+
+    Source: adds that read a state whose values decay.
+
+    Constraints: (C1) `M` is square with as many rows as `Y`; (C2) `F` has the
+    type of `Y`; (C3) as many row as column positions, none of a row behind that
+    of its column; (C4) both gates or none, of the type of `Y`, whose rows are a
+    multiple of the number of positions.
+
+    Example:
+    ```mlir
+    %n = rec.decay_solve %m, %y gates %gq, %gk at [1] x [1]
+        : (tensor<64x64xf32>, tensor<64x8xf32>, tensor<64x8xf32>, tensor<64x8xf32>) -> tensor<64x8xf32>
+    ```
+  }];
+  let arguments = (ins Rec_Float:$matrix, Rec_Float:$rhs, Optional<Rec_Float>:$factor, Optional<Rec_Float>:$row_gate,
+                       Optional<Rec_Float>:$col_gate, DenseI64ArrayAttr:$row_positions,
+                       DenseI64ArrayAttr:$col_positions, UnitAttr:$transposed);
+  let assemblyFormat = [{
+    (`transposed` $transposed^)? $matrix `,` $rhs (`factor` $factor^)? (`gates` $row_gate^ `,` $col_gate)?
+    `at` $row_positions `x` $col_positions attr-dict `:` functional-type(operands, $result)
+  }];
+  let extraClassDeclaration = decayMethods;
+}
+
 def Rec_SolveUnitLowerOp : Rec_TileOp<"solve_unit_lower"> {
   let summary = "Unit lower triangular solve";
   let description = [{

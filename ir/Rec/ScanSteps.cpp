@@ -25,7 +25,7 @@ static bool givesZero(Operation *op) {
       .Case<nn::MulOp, nn::DotOp, DecayScoresOp, DecayMixOp>([&](auto) { return zero(0) || zero(1); })
       .Case<nn::AddOp, nn::SubOp>([&](auto) { return zero(0) && zero(1); })
       .Case([&](nn::SelectOp) { return zero(1) && zero(2); })
-      .Case([&](SolveUnitLowerOp) { return zero(1); })
+      .Case<SolveUnitLowerOp, DecaySolveOp>([&](auto) { return zero(1); })
       .Case<nn::NegOp, nn::DivOp, nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, nn::PadOp, nn::BroadcastLikeOp,
             nn::ReduceSumOp, nn::StopGradientOp, nn::PickOp, nn::PlaceOp, StrictlyLowerOp, CumsumOp>(
           [&](auto) { return zero(0); })

@@ -164,15 +164,24 @@ std::optional<AffineForm::Matrix> AffineReader::decompose(Value value) {
 AffineForm::Vector AffineReader::scaled(const Vector &x, Value scalar) {
   Vector y;
   y.constant = x.constant ? at(loc).times(x.constant, scalar) : Value();
-  for (const auto &[reader, version] : x.terms)
-    y.terms.push_back({at(loc).times(reader, scalar), version});
+  for (const auto &[reader, version, factor] : x.terms)
+    y.terms.push_back({at(loc).times(reader, scalar), version, factor});
   return y;
+}
+
+AffineForm::Vector AffineReader::scaledByValue(Vector x, Value value) {
+  if (x.constant)
+    x.constant = at(loc).times(x.constant, value);
+  for (auto &term : x.terms)
+    term.factor = at(loc).times(term.factor, value);
+  return x;
 }
 
 AffineForm::Vector AffineReader::sum(Vector x, const Vector &y) {
   x.constant = at(loc).plus(x.constant, y.constant);
   for (const auto &term : y.terms) {
-    auto same = llvm::find_if(x.terms, [&](const Form::Term &t) { return t.version == term.version; });
+    auto same = llvm::find_if(
+        x.terms, [&](const Form::Term &t) { return t.version == term.version && t.factor == term.factor; });
     if (same != x.terms.end())
       same->reader = at(loc).plus(same->reader, term.reader);
     else
@@ -188,6 +197,14 @@ AffineForm::Matrix AffineReader::scaledByKey(const Matrix &x, Value key) {
   for (auto &outer : y.outers)
     outer.key = at(loc).times(outer.key, key);
   return y;
+}
+
+AffineForm::Matrix AffineReader::scaledByValue(Matrix x, Value value) {
+  for (auto &base : x.bases)
+    base.valueDecay = at(loc).times(base.valueDecay, value);
+  for (auto &outer : x.outers)
+    outer.value = scaledByValue(outer.value, value);
+  return x;
 }
 
 AffineForm::Matrix AffineReader::negated(Matrix x) {
@@ -213,8 +230,8 @@ AffineForm::Matrix AffineReader::sum(Matrix x, const Matrix &y) {
 
 AffineForm::Vector AffineReader::readMatrix(const Matrix &x, Value query) {
   Vector y;
-  for (const auto &[decay, version] : x.bases)
-    y = sum(y, Vector{{}, {{at(loc).times(query, decay), version}}});
+  for (const auto &[decay, version, valueDecay] : x.bases)
+    y = sum(y, Vector{{}, {{at(loc).times(query, decay), version, valueDecay}}});
   for (const auto &[key, value] : x.outers) {
     Value weight = at(loc).reshaped(at(loc).dot(key, query, 0, 0), 1);
     y = sum(y, scaled(value, weight));
@@ -226,31 +243,45 @@ AffineForm::Vector AffineReader::readMatrix(const Matrix &x, Value query) {
 // Ops
 //===----------------------------------------------------------------------===//
 
+/// A matrix under a factor that lies along its keys, along its values, or is the
+/// outer product of two that do.
+Form AffineReader::scaledMatrix(Operation &op, const Matrix &matrix, Value factor) {
+  switch (Part part = partOf(factor)) {
+  case Part::Scalar: {
+    Matrix y = matrix;
+    for (auto &base : y.bases)
+      base.decay = at(loc).times(base.decay, asKey(factor, part));
+    for (auto &outer : y.outers)
+      outer.value = scaled(outer.value, asKey(factor, part));
+    return of(y);
+  }
+  case Part::Key:
+    return of(scaledByKey(matrix, asKey(factor, part)));
+  case Part::Value:
+    return of(scaledByValue(matrix, asValue(factor)));
+  case Part::Full:
+    if (auto parts = decompose(factor); parts && parts->outers.size() == 1)
+      return of(scaledByValue(scaledByKey(matrix, parts->outers[0].key), parts->outers[0].value.constant));
+    break;
+  case Part::Outside:
+    break;
+  }
+  return refuse(op, "the state is scaled element by element, not along its keys and values", /*isAffine=*/true);
+}
+
 /// The value `whole` of a form that is not free, times a state-free factor.
 Form AffineReader::scaledForm(Operation &op, Value whole, Value factor) {
   const Form &form = formOf(whole);
-  Part part = partOf(factor);
-  if (form.kind == Form::IsMatrix) {
-    switch (part) {
-    case Part::Scalar: {
-      Matrix y = form.matrix;
-      for (auto &base : y.bases)
-        base.decay = at(loc).times(base.decay, asKey(factor, part));
-      for (auto &outer : y.outers)
-        outer.value = scaled(outer.value, asKey(factor, part));
-      return of(y);
-    }
-    case Part::Key:
-      return of(scaledByKey(form.matrix, asKey(factor, part)));
-    default:
-      return refuse(op, "the state is scaled element by element, not along its keys", /*isAffine=*/true);
-    }
-  }
+  if (form.kind == Form::IsMatrix)
+    return scaledMatrix(op, Matrix(form.matrix), factor);
   if (countOf(factor) == 1)
     return of(scaled(form.vector, at(loc).reshaped(factor, 1)));
+  Part part = partOf(factor);
   bool liesAlongValues = partOf(whole) == Part::Value || partOf(whole) == Part::Scalar;
   if (part == Part::Key && liesAlongValues && countOf(op.getResult(0)) != values)
     return of(Matrix{{}, {{asKey(factor, part), form.vector}}});
+  if (countOf(factor) == values && countOf(op.getResult(0)) == values)
+    return of(scaledByValue(form.vector, asValue(factor)));
   return refuse(op, "a read of the state is scaled element by element", /*isAffine=*/true);
 }
 

@@ -10,20 +10,22 @@ namespace tidegate::rec {
 /// What a value of a token body is in terms of the state. Versions number the
 /// states of a token in order: 0 is the one at its entry.
 struct AffineForm {
-  /// S_version^T reader, a vector over V.
+  /// factor (.) S_version^T reader, a vector over V.
   struct Term {
     mlir::Value reader; ///< [K]
     unsigned version;
+    mlir::Value factor; ///< [V], null for one.
   };
   /// constant + sum of terms, over V.
   struct Vector {
     mlir::Value constant; ///< [V], null for zero.
     llvm::SmallVector<Term> terms;
   };
-  /// decay (.) S_version
+  /// diag(decay) S_version diag(valueDecay)
   struct Base {
     mlir::Value decay; ///< [K] or [1], null for one.
     unsigned version;
+    mlir::Value valueDecay; ///< [V], null for one.
   };
   /// key value^T
   struct Outer {
@@ -61,6 +63,7 @@ public:
   void read(mlir::Operation &op);
 
   AffineForm::Vector scaled(const AffineForm::Vector &x, mlir::Value scalar);
+  AffineForm::Vector scaledByValue(AffineForm::Vector x, mlir::Value value);
   AffineForm::Vector sum(AffineForm::Vector x, const AffineForm::Vector &y);
   Arithmetic at(mlir::Location loc) { return Arithmetic(builder, loc); }
 
@@ -84,8 +87,10 @@ private:
   AffineForm readDot(nn::DotOp op);
   AffineForm readStateDot(nn::DotOp op, bool stateIsLhs);
   AffineForm scaledForm(mlir::Operation &op, mlir::Value whole, mlir::Value factor);
+  AffineForm scaledMatrix(mlir::Operation &op, const Matrix &matrix, mlir::Value factor);
 
   Matrix scaledByKey(const Matrix &x, mlir::Value key);
+  Matrix scaledByValue(Matrix x, mlir::Value value);
   Matrix negated(Matrix x);
   Vector negated(Vector x);
   Matrix sum(Matrix x, const Matrix &y);

@@ -20,6 +20,11 @@
 //
 // Decays that may be below 0 carry a sign, (-1)^count of the negative ones.
 //
+// Scales along the values have sums H of their own, split like G. They do not enter
+// P and M: an add reaches a read under e^(H_p - H_pm), value by value, so P N becomes
+// a mix (rec.decay_mix) and the solve one under decay (rec.decay_solve). The fine
+// decay and the sign up to an add's place stay in N.
+//
 // Where documents begin, P and M are cut to pairs of one document, S is what rows
 // before the first begin see and what remains if none begins, and S' gets the
 // adds of the last document. Rows behind a begin see the initial value instead,
@@ -85,6 +90,20 @@ private:
   Value cumulative[2][2];
 };
 
+/// The decays of one side of the state, K or V, by place.
+struct SideDecays {
+  Running gates;          ///< Log decays.
+  Running coarse, fine;   ///< Their multiples of 1/256, and the rest.
+  Running signs;          ///< 1 for each decay below 0.
+  SmallVector<int64_t> places;
+
+  bool empty() const { return places.empty(); }
+  /// True if nothing decays between two places of a token.
+  bool areEqual(int64_t from, int64_t to) const {
+    return llvm::none_of(places, [&](int64_t place) { return from <= place && place < to; });
+  }
+};
+
 class ChunkBuilder {
 public:
   ChunkBuilder(OpBuilder &outside, ScanOp token, const EventProgram &program, Lifter &lifter, int64_t chunk,
@@ -128,7 +147,7 @@ public:
 
 private:
   struct Tiles {
-    Value key, value, reader;
+    Value key, value, reader, factor;
   };
 
   /// A state from outside brought to B x H x K x V (H x K x V), or back.
@@ -160,29 +179,37 @@ private:
       tiles.key = tileOfInner(add.key);
       tiles.value = tileOfInner(add.value);
       tiles.reader = tileOfInner(add.reader);
+      tiles.factor = tileOfInner(add.factor);
       adds.push_back(tiles);
     }
-    SmallVector<ScaleGate> scales;
+    SmallVector<ScaleGate> ofKeys, ofValues;
     for (const auto &scale : program.scales) {
       Value decay = lifter.lift(scale.decay);
       LogDecay log = logOfDecay(outside, decay);
       bool isPerChannel = cast<RankedTensorType>(scale.decay.getType()).getNumElements() > 1;
-      scales.push_back({decay, log.log, isPerChannel});
-      Value tile = tileOf(lifter.toTokens(scale.decay, log.log));
-      tile = nn::MaximumOp::create(inside, tile.getLoc(), tile, leastLog());
-      Value coarse = rounded(tile);
-      gates.add(a, scale.place, tile);
-      coarseGates.add(a, scale.place, coarse);
-      fineGates.add(a, scale.place, nn::SubOp::create(inside, tile.getLoc(), tile, coarse));
-      if (log.negative)
-        signs.add(a, scale.place, tileOf(lifter.toTokens(scale.decay, log.negative)));
+      (scale.onValues ? ofValues : ofKeys).push_back({decay, log.log, isPerChannel});
+      readScale(scale, log, scale.onValues ? values : keys);
     }
-    DecayScheme scheme = chooseDecayScheme(scales, chunk, element.isF64());
+    DecayScheme scheme = chooseDecayScheme(ofKeys, chunk, element.isF64());
     isFactored = scheme.kind == DecayScheme::Factored;
-    if (remarks)
-      remarkDecayScheme(scales, scheme, chunk, element.isF64());
+    if (remarks) {
+      remarkDecayScheme(ofKeys, scheme, chunk, element.isF64());
+      remarkValueDecays(ofValues);
+    }
     if (program.reset.flag)
       documents.emplace(a, tileOfInner(program.reset.flag));
+  }
+
+  void readScale(const EventProgram::Scale &scale, const LogDecay &log, SideDecays &side) {
+    Value tile = tileOf(lifter.toTokens(scale.decay, log.log));
+    tile = nn::MaximumOp::create(inside, tile.getLoc(), tile, leastLog());
+    Value coarse = rounded(tile);
+    side.places.push_back(scale.place);
+    side.gates.add(a, scale.place, tile);
+    side.coarse.add(a, scale.place, coarse);
+    side.fine.add(a, scale.place, nn::SubOp::create(inside, tile.getLoc(), tile, coarse));
+    if (log.negative)
+      side.signs.add(a, scale.place, tileOf(lifter.toTokens(scale.decay, log.negative)));
   }
 
   /// A logarithm whose exponential is 0 in this type.
@@ -233,33 +260,51 @@ private:
     return llvm::map_to_vector(program.adds, [](const auto &add) { return add.place; });
   }
 
-  /// A tile of queries or readers at a place, with its sign and fine decay.
-  Value rowTile(Value tile, int64_t place) {
-    if (!tile)
-      return tile;
-    return a.times(a.times(tile, signOf(signs.before(a, place))), expOf(fineGates.before(a, place)));
+  /// The sign and the fine decay of a side at a place; null for one.
+  Value fineDecay(SideDecays &side, int64_t place) {
+    return a.times(signOf(side.signs.before(a, place)), expOf(side.fine.before(a, place)));
   }
+  Value inverseFineDecay(SideDecays &side, int64_t place) {
+    return a.times(signOf(side.signs.before(a, place)), expOf(a.negated(side.fine.before(a, place))));
+  }
+  /// Sign and decay from the chunk's start to a place; null for one.
+  Value decayBefore(SideDecays &side, int64_t place) {
+    return a.times(fineDecay(side, place), expOf(side.coarse.before(a, place)));
+  }
+  /// From a place to the chunk's end.
+  Value decayAfter(SideDecays &side, int64_t place) {
+    return a.times(expOf(side.gates.after(a, place)), signOf(side.signs.after(a, place)));
+  }
+  /// Over the chunk, 1 x W.
+  Value wholeDecay(SideDecays &side) {
+    return a.times(expOf(side.gates.whole(a)), signOf(side.signs.whole(a)));
+  }
+
+  /// A tile of queries or readers at a place, with its sign and fine decay.
+  Value rowTile(Value tile, int64_t place) { return tile ? a.times(tile, fineDecay(keys, place)) : tile; }
 
   /// Keys, as the columns of M and P.
   Value cols() {
     if (!colKeys)
       colKeys = rowsOf(adds, [&](size_t i) {
-        int64_t place = program.adds[i].place;
-        Value key = a.times(adds[i].key, signOf(signs.before(a, place)));
-        return a.times(key, expOf(a.negated(fineGates.before(a, place))));
+        return a.times(adds[i].key, inverseFineDecay(keys, program.adds[i].place));
       });
     return colKeys;
   }
-  Value colGate() {
+  /// Coarse sums at the adds' places.
+  Value colGate(SideDecays &side) {
+    return rowsOf(adds, [&](size_t i) { return side.coarse.before(a, program.adds[i].place); });
+  }
+  Value keyColGate() {
     if (!colGates)
-      colGates = rowsOf(adds, [&](size_t i) { return coarseGates.before(a, program.adds[i].place); });
+      colGates = colGate(keys);
     return colGates;
   }
 
   Value scores(Value rows, Value rowGate, ArrayRef<int64_t> rowPlaces) {
     auto sizeOf = [](Value v) { return cast<RankedTensorType>(v.getType()).getDimSize(0); };
     auto type = RankedTensorType::get({sizeOf(rows), sizeOf(this->cols())}, element);
-    Value cols = this->cols(), columnGate = rowGate ? colGate() : Value();
+    Value cols = this->cols(), columnGate = rowGate ? keyColGate() : Value();
     if (rowGate && isFactored) {
       rows = a.times(expOf(rowGate), rows);
       cols = a.times(expOf(a.negated(columnGate)), cols);
@@ -279,6 +324,11 @@ private:
     Value atBegin = a.dot(documents->beginOfRow(), running.before(a, 0), 1, 0);
     return nn::SubOp::create(inside, a.loc, sum, atBegin);
   }
+  /// Sign and decay since then.
+  Value decaySinceBegin(SideDecays &side, int64_t place) {
+    Value fine = a.times(expOf(sinceBegin(side.fine, place)), signOf(sinceBegin(side.signs, place)));
+    return a.times(fine, expOf(sinceBegin(side.coarse, place)));
+  }
 
   /// What rows at places see of the state that their document had before the
   /// chunk, or of its initial value if it began in it. `rows` are `tiles` with
@@ -286,48 +336,86 @@ private:
   template <typename Places>
   Value ofEntry(Value rows, Value gate, ArrayRef<Value> tiles, Places placeOf, Value state) {
     Value decayed = a.times(expOf(gate), rows);
+    auto onValues = [&](auto decayAt) {
+      return values.empty() ? Value() : rowsOf(tiles, [&](size_t i) { return decayAt(placeOf(i)); });
+    };
+    Value decayOfValues = onValues([&](int64_t place) { return orOne(decayBefore(values, place)); });
     if (!documents)
-      return a.dot(decayed, state, 1, 0);
+      return a.times(decayOfValues, a.dot(decayed, state, 1, 0));
     Value before = documents->beforeFirst(tiles.size());
-    Value result = a.dot(documents->kept(before, decayed), state, 1, 0);
+    Value result = a.times(decayOfValues, a.dot(documents->kept(before, decayed), state, 1, 0));
     if (!first)
       return result;
     Value sinceBegins = rowsOf(tiles, [&](size_t i) -> Value {
-      if (!tiles[i])
-        return {};
-      Value fine = a.times(tiles[i], expOf(sinceBegin(fineGates, placeOf(i))));
-      return a.times(a.times(fine, signOf(sinceBegin(signs, placeOf(i)))), expOf(sinceBegin(coarseGates, placeOf(i))));
+      return tiles[i] ? a.times(tiles[i], decaySinceBegin(keys, placeOf(i))) : Value();
     });
-    return a.plus(result, a.dot(documents->dropped(before, sinceBegins), first, 1, 0));
+    decayOfValues = onValues([&](int64_t place) { return orOne(decaySinceBegin(values, place)); });
+    return a.plus(result, a.times(decayOfValues, a.dot(documents->dropped(before, sinceBegins), first, 1, 0)));
   }
 
+  /// A tile C x V, ones for null: what rows without decay are among others.
+  Value orOne(Value tile) { return tile ? tile : a.number(1, element, {chunk, program.values}); }
+
   /// What each add adds, given the state at the chunk's entry: N. Null without adds.
+  /// Under decays of the values, without sign and fine decay at the adds' places.
   Value pseudoValues(Value state) {
     if (adds.empty())
       return {};
-    Value values = rowsOf(adds, [&](size_t i) { return adds[i].value; });
+    Value given = rowsOf(adds, [&](size_t i) { return adds[i].value; });
     Value readers = rowsOf(adds, [&](size_t i) { return rowTile(adds[i].reader, program.adds[i].readPlace); });
+    auto normalised = [&](Value rows) {
+      return values.empty() ? rows : a.times(rowsOf(adds, [&](size_t i) {
+        return orOne(inverseFineDecay(values, program.adds[i].place));
+      }), rows);
+    };
     if (!readers)
-      return values;
-    Value gate = rowsOf(adds, [&](size_t i) { return coarseGates.before(a, program.adds[i].readPlace); });
+      return normalised(given);
+    auto readPlaceOf = [&](size_t i) { return program.adds[i].readPlace; };
+    Value gate = rowsOf(adds, [&](size_t i) { return keys.coarse.before(a, readPlaceOf(i)); });
     auto places = llvm::map_to_vector(program.adds, [](const auto &add) { return add.readPlace; });
     Value matrix = scores(readers, gate, places);
     auto tiles = llvm::map_to_vector(adds, [](const Tiles &add) { return add.reader; });
-    Value ofState = ofEntry(readers, gate, tiles, [&](size_t i) { return program.adds[i].readPlace; }, state);
-    Value rhs = a.plus(values, ofState);
-    return SolveUnitLowerOp::create(inside, a.loc, rhs.getType(), matrix, rhs, /*transposed=*/false);
+    Value ofState = ofEntry(readers, gate, tiles, readPlaceOf, state);
+    bool hasFactors = llvm::any_of(adds, [](const Tiles &add) { return bool(add.factor); });
+    if (hasFactors)
+      ofState = a.times(rowsOf(adds, [&](size_t i) { return orOne(adds[i].factor); }), ofState);
+    Value rhs = normalised(a.plus(given, ofState));
+    if (values.empty() && !hasFactors)
+      return SolveUnitLowerOp::create(inside, a.loc, rhs.getType(), matrix, rhs, /*transposed=*/false);
+    Value readGate =
+        values.empty() ? Value() : rowsOf(adds, [&](size_t i) { return values.coarse.before(a, readPlaceOf(i)); });
+    return DecaySolveOp::create(inside, a.loc, rhs.getType(), matrix, rhs, readFactor(), readGate,
+                                values.empty() ? Value() : colGate(values), places, addPlaces(), /*transposed=*/false);
+  }
+
+  /// What multiplies the reads of adds beside coarse decays: factors, and sign and fine
+  /// decay of the values from the place of a read to that of its add. Null for one.
+  Value readFactor() {
+    auto isPlain = [&](size_t i) {
+      return !adds[i].factor && values.areEqual(program.adds[i].readPlace, program.adds[i].place);
+    };
+    if (llvm::all_of(llvm::seq<size_t>(0, adds.size()), isPlain))
+      return {};
+    return rowsOf(adds, [&](size_t i) {
+      const auto &add = program.adds[i];
+      Value moved = isPlain(i) || values.areEqual(add.readPlace, add.place)
+                        ? Value()
+                        : a.times(fineDecay(values, add.readPlace), inverseFineDecay(values, add.place));
+      return orOne(a.times(adds[i].factor, moved));
+    });
   }
 
   /// One C x V tile per read.
   SmallVector<Value> readRows(Value state, Value pseudo) {
     if (queries.empty())
       return {};
-    Value rowQueries = rowsOf(queries, [&](size_t i) { return rowTile(queries[i], program.reads[i].place); });
-    Value gate = rowsOf(queries, [&](size_t i) { return coarseGates.before(a, program.reads[i].place); });
-    Value result = ofEntry(rowQueries, gate, queries, [&](size_t i) { return program.reads[i].place; }, state);
+    auto placeOf = [&](size_t i) { return program.reads[i].place; };
+    Value rowQueries = rowsOf(queries, [&](size_t i) { return rowTile(queries[i], placeOf(i)); });
+    Value gate = rowsOf(queries, [&](size_t i) { return keys.coarse.before(a, placeOf(i)); });
+    Value result = ofEntry(rowQueries, gate, queries, placeOf, state);
     if (pseudo) {
       auto places = llvm::map_to_vector(program.reads, [](const auto &read) { return read.place; });
-      result = a.plus(result, a.dot(scores(rowQueries, gate, places), pseudo, 1, 0));
+      result = a.plus(result, ofAdds(scores(rowQueries, gate, places), pseudo, places));
     }
     int64_t count = queries.size();
     if (count == 1)
@@ -341,33 +429,53 @@ private:
     return tiles;
   }
 
+  /// P N for reads at places.
+  Value ofAdds(Value scores, Value pseudo, ArrayRef<int64_t> places) {
+    if (values.empty())
+      return a.dot(scores, pseudo, 1, 0);
+    auto rowsAt = [&](auto tileAt) { return rowsOf(places, [&](size_t i) { return tileAt(places[i]); }); };
+    Value gate = rowsAt([&](int64_t place) { return values.coarse.before(a, place); });
+    Value fine = rowsAt([&](int64_t place) { return orOne(fineDecay(values, place)); });
+    Value columnGate = colGate(values);
+    auto type = RankedTensorType::get({chunk * int64_t(places.size()), program.values}, element);
+    return a.times(fine, DecayMixOp::create(inside, a.loc, type, scores, pseudo, gate, columnGate, places, addPlaces(),
+                                            /*transposed=*/false));
+  }
+
   Value nextState(Value state, Value pseudo) {
-    Value next = scaled(state, a.times(expOf(gates.whole(a)), signOf(signs.whole(a))));
+    Value next = scaled(state, wholeDecay(keys), wholeDecay(values));
     if (documents) {
       Value anew = a.number(0, element);
       if (first) {
-        Value factor = a.times(expOf(gates.after(a, 0)), signOf(signs.after(a, 0)));
-        anew = scaled(first, factor ? a.dot(documents->lastBegin(), factor, 0, 0) : factor);
+        auto sinceLast = [&](SideDecays &side) {
+          Value factor = decayAfter(side, 0);
+          return factor ? a.dot(documents->lastBegin(), factor, 0, 0) : factor;
+        };
+        anew = scaled(first, sinceLast(keys), sinceLast(values));
       }
       next = nn::SelectOp::create(inside, a.loc, documents->noneBegins(), next, anew);
     }
     if (!pseudo)
       return next;
-    Value left = rowsOf(adds, [&](size_t i) {
-      int64_t place = program.adds[i].place;
-      Value factor = a.times(expOf(gates.after(a, place)), signOf(signs.after(a, place)));
-      return a.times(factor, adds[i].key);
-    });
+    Value left = rowsOf(adds, [&](size_t i) { return a.times(decayAfter(keys, program.adds[i].place), adds[i].key); });
     if (documents)
       left = documents->kept(documents->afterLast(adds.size()), left);
+    if (!values.empty())
+      pseudo = a.times(rowsOf(adds, [&](size_t i) {
+        int64_t place = program.adds[i].place;
+        return orOne(a.times(fineDecay(values, place), decayAfter(values, place)));
+      }), pseudo);
     return a.plus(next, a.dot(left, pseudo, 0, 0));
   }
 
-  /// A state under a decay of 1 x W; null is 1.
-  Value scaled(Value state, Value decay) {
-    if (decay)
-      decay = a.reshaped(decay, {cast<RankedTensorType>(decay.getType()).getNumElements(), 1});
-    return a.times(decay, state);
+  /// A state under decays of 1 x K and 1 x V; null is 1.
+  Value scaled(Value state, Value ofKeys, Value ofValues) {
+    auto count = [](Value decay) { return cast<RankedTensorType>(decay.getType()).getNumElements(); };
+    if (ofKeys)
+      state = a.times(a.reshaped(ofKeys, {count(ofKeys), 1}), state);
+    if (ofValues)
+      state = a.times(a.reshaped(ofValues, {1, count(ofValues)}), state);
+    return state;
   }
 
   OpBuilder &outside;
@@ -384,7 +492,7 @@ private:
   llvm::MapVector<Value, Value> operands; ///< Outside to tile.
   SmallVector<Value> queries;
   SmallVector<Tiles> adds;
-  Running gates, coarseGates, fineGates, signs;
+  SideDecays keys, values;
   Value colKeys, colGates;
   bool isFactored = false; ///< Decays go into both sides of plain products.
   std::optional<DocumentMasks> documents; ///< Where the program resets.

@@ -83,3 +83,9 @@ void rec::remarkDecayScheme(ArrayRef<ScaleGate> gates, const DecayScheme &scheme
     }
   }
 }
+
+void rec::remarkValueDecays(ArrayRef<ScaleGate> gates) {
+  for (const ScaleGate &gate : gates)
+    emitRemark(placeOf(gate.decay)) << "decay along the values: what earlier tokens added is summed value by value, "
+                                       "under decays of one token to the next";
+}

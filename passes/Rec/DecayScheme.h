@@ -32,5 +32,7 @@ DecayScheme chooseDecayScheme(llvm::ArrayRef<ScaleGate> gates, int64_t chunk, bo
 
 /// Says at each gate's place in the source what was chosen and why.
 void remarkDecayScheme(llvm::ArrayRef<ScaleGate> gates, const DecayScheme &scheme, int64_t chunk, bool isF64);
+/// The same for scales along the values, whose sums have one form.
+void remarkValueDecays(llvm::ArrayRef<ScaleGate> gates);
 
 } // namespace tidegate::rec

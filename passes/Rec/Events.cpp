@@ -105,10 +105,31 @@ private:
       if (!isStep)
         break;
       value = carriers.front();
-      if (!value.hasOneUse() && value.getDefiningOp() && !value.getDefiningOp<ResetOp>())
+      bool isRead = !value.hasOneUse() || scalesValues(op, value);
+      if (isRead && value.getDefiningOp() && !value.getDefiningOp<ResetOp>())
         cuts.insert(value);
     }
     return cuts;
+  }
+
+  /// True if a step of the chain changes the decay of the values. What it starts
+  /// from is a state of its own, so that adds before it read without a factor.
+  bool scalesValues(Operation *op, Value carrier) {
+    auto decayOf = [&](Value v) { return reader.formOf(v).matrix.bases.front().valueDecay; };
+    const Form &result = reader.formOf(op->getResult(0));
+    return result.kind == Form::IsMatrix && decayOf(op->getResult(0)) != decayOf(carrier);
+  }
+
+  /// The sum of bases: one decay along the keys and one along the values.
+  FailureOr<Form::Base> joined(ArrayRef<Form::Base> bases, Arithmetic a, Type element) {
+    Form::Base joined = bases.front();
+    for (const Form::Base &base : bases.drop_front()) {
+      if (base.valueDecay != joined.valueDecay)
+        return failure();
+      Value one = a.number(1, element, 1);
+      joined.decay = a.plus(joined.decay ? joined.decay : one, base.decay ? base.decay : one);
+    }
+    return joined;
   }
 
   LogicalResult commit(Value value) {
@@ -117,22 +138,17 @@ private:
     if (form.kind != Form::IsMatrix)
       return refuse(form.refusal);
     unsigned current = places.size() - 1;
-    Value decay;
-    for (auto [i, base] : llvm::enumerate(form.matrix.bases)) {
-      if (base.version != current)
-        return refuse({op, "this mixes the state of two places in the token"});
-      if (form.matrix.bases.size() == 1) {
-        decay = base.decay;
-        break;
-      }
-      Arithmetic a = reader.at(value.getLoc());
-      Value own = base.decay ? base.decay : a.number(1, Arithmetic::elementType(value), 1);
-      decay = a.plus(decay, own);
-    }
     if (form.matrix.bases.empty())
       return refuse({op, "the new state does not depend on the old one"});
-    if (decay)
-      program.scales.push_back({place++, decay});
+    if (llvm::any_of(form.matrix.bases, [&](const Form::Base &base) { return base.version != current; }))
+      return refuse({op, "this mixes the state of two places in the token"});
+    auto base = joined(form.matrix.bases, reader.at(value.getLoc()), Arithmetic::elementType(value));
+    if (failed(base))
+      return refuse({op, "this adds states under different decays of their values"});
+    if (base->decay)
+      program.scales.push_back({place++, base->decay});
+    if (base->valueDecay)
+      program.scales.push_back({place++, base->valueDecay, /*onValues=*/true});
     for (const Form::Outer &outer : merged(form.matrix.outers))
       addEvents(outer);
     places.push_back(place);
@@ -182,8 +198,8 @@ private:
     if (outer.value.terms.empty() && outer.value.constant)
       program.adds.push_back({place++, outer.key, outer.value.constant, Value(), 0});
     Value constant = outer.value.constant;
-    for (const auto &[term, version] : outer.value.terms) {
-      program.adds.push_back({place++, outer.key, constant, term, places[version]});
+    for (const auto &[term, version, factor] : outer.value.terms) {
+      program.adds.push_back({place++, outer.key, constant, term, places[version], factor});
       constant = Value();
     }
   }
@@ -220,11 +236,11 @@ private:
 
   void addRead(Value result, const Form::Vector &vector) {
     EventProgram::ReadResult read{result, vector.constant, {}};
-    for (const auto &[query, version] : vector.terms) {
+    for (const auto &[query, version, factor] : vector.terms) {
       auto same = llvm::find_if(program.reads, [&, query = query, at = places[version]](const EventProgram::Read &r) {
         return r.query == query && r.place == at;
       });
-      read.reads.push_back(same - program.reads.begin());
+      read.reads.push_back({unsigned(same - program.reads.begin()), factor});
       if (same == program.reads.end())
         program.reads.push_back({places[version], query});
     }

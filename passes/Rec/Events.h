@@ -10,18 +10,22 @@ namespace tidegate::rec {
 /// `p` is the state after the first `p` of them. Values are of the analysed
 /// body, do not depend on the state, and are per token.
 struct EventProgram {
-  /// S <- decay (.) S; `decay` has the shape [K] or [1].
+  /// S <- diag(decay) S; `decay` has the shape [K] or [1]. Or, on the side of the
+  /// values, S <- S diag(decay), of shape [V].
   struct Scale {
     int64_t place;
     mlir::Value decay;
+    bool onValues = false;
   };
-  /// S <- S + key (value + S_r^T reader)^T, where S_r is the state at `readPlace`.
-  /// One of `value` [V] and `reader` [K] may be null.
+  /// S <- S + key (value + factor (.) S_r^T reader)^T, where S_r is the state at
+  /// `readPlace`. One of `value` [V] and `reader` [K] may be null; so may `factor`
+  /// [V], for one.
   struct Add {
     int64_t place;
     mlir::Value key;
     mlir::Value value, reader;
     int64_t readPlace;
+    mlir::Value factor;
   };
   /// S^T query at a place.
   struct Read {
@@ -29,11 +33,11 @@ struct EventProgram {
     mlir::Value query;
   };
   /// What an op of the body that reads the state gives: `constant` (null for
-  /// zero) plus the sum of these reads.
+  /// zero) plus the sum of these reads, each times its factor [V] (null for one).
   struct ReadResult {
     mlir::Value result;
     mlir::Value constant;
-    llvm::SmallVector<unsigned> reads;
+    llvm::SmallVector<std::pair<unsigned, mlir::Value>> reads;
   };
 
   int64_t keyDim; ///< The dimension of the state that is K; the other is V.

@@ -69,8 +69,8 @@ static void replace(ScanOp scan, ScanOp analysed, const EventProgram &program, i
   for (const auto &read : program.readResults) {
     Arithmetic a(builder, read.result.getLoc());
     Value sum = read.constant ? lifter.toTokens(read.constant) : Value();
-    for (unsigned i : read.reads)
-      sum = a.plus(sum, results.reads[i]);
+    for (auto [i, factor] : read.reads)
+      sum = a.plus(sum, a.times(factor ? lifter.toTokens(factor) : Value(), results.reads[i]));
     lifter.define(read.result, sum);
   }
   auto yields = analysed.getBody().front().getTerminator()->getOperands();

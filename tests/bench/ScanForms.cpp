@@ -1,14 +1,18 @@
 //===- ScanForms.cpp - Token form against chunk form ------------*- C++ -*-===//
 // Times the bare recurrences of gated linear attention and of the gated delta
-// rule in both forms on the CPU, forward and backward.
-// usage: scan-forms [TOKENS [HEADS]] (default 2048 and 8; keys and values are 64 wide)
+// rule in both forms on one CPU core, forward and backward: processor time, the
+// best of several, so that other work beside disturbs little.
+// usage: scan-forms [TOKENS [HEADS [REPEATS [CHUNK]]]] (default 2048, 8, 9 and the
+// compiler's choice; keys and values are 64 wide)
 //===----------------------------------------------------------------------===//
 #include "compiler/Driver/Driver.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
+#include <limits>
+#include <omp.h>
 #include <random>
 
 using namespace tidegate;
@@ -48,21 +52,33 @@ HostTensor random(std::vector<int64_t> shape, float low, float high, unsigned se
   return tensor;
 }
 
-/// Median of five, after one run that compiles.
-template <typename Work>
-double seconds(Work work) {
-  work();
-  std::vector<double> times;
-  for (int i = 0; i < 5; ++i) {
-    auto start = std::chrono::steady_clock::now();
-    work();
-    times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
+EntryProgram::Views viewsOf(EntryProgram::Tensors &tensors) {
+  EntryProgram::Views views;
+  for (auto &[name, tensor] : tensors)
+    views.emplace(name, TensorView{tensor.dtype(), tensor.shape(), tensor.bytes().data()});
+  return views;
 }
 
-void compare(const char *entry, int64_t T, int64_t H) {
+double processorSeconds() {
+  timespec time;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return time.tv_sec + 1e-9 * time.tv_nsec;
+}
+
+/// Best of `repeats`, after one run that touches all memory.
+template <typename Work>
+double seconds(int repeats, Work work) {
+  work();
+  double best = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < repeats; ++i) {
+    double start = processorSeconds();
+    work();
+    best = std::min(best, processorSeconds() - start);
+  }
+  return best;
+}
+
+void compare(const char *entry, int64_t T, int64_t H, int repeats, int chunk) {
   EntryProgram::Tensors inputs;
   inputs["q"] = random({1, T, H, kWidth}, -1, 1, 1);
   inputs["k"] = random({1, T, H, kWidth}, -0.2f, 0.2f, 2); // about unit length
@@ -73,7 +89,8 @@ void compare(const char *entry, int64_t T, int64_t H) {
   std::erase_if(inputs, [&](auto &item) {
     return std::string(entry) == "gla" ? item.first == "g" || item.first == "beta" : item.first == "a";
   });
-  const EntryProgram::Tensors cotangents = {{"o", random({1, T, H, kWidth}, -1, 1, 7)}};
+  EntryProgram::Tensors outputs = {{"o", random({1, T, H, kWidth}, 0, 0, 0)}}, gradients = inputs;
+  EntryProgram::Tensors cotangents = {{"o", random({1, T, H, kWidth}, -1, 1, 7)}};
   std::map<std::string, std::vector<int64_t>> shapes;
   for (const auto &[name, tensor] : inputs)
     shapes[name] = tensor.shape();
@@ -83,9 +100,10 @@ void compare(const char *entry, int64_t T, int64_t H) {
   for (ScanForm form : {ScanForm::Token, ScanForm::Chunk}) {
     CompileOptions options;
     options.form = form;
+    options.chunk = chunk;
     auto program = compileEntry(source, entry, options, shapes);
-    forward[int(form)] = seconds([&] { program->run(inputs); });
-    both[int(form)] = seconds([&] { program->vjp(inputs, cotangents); });
+    forward[int(form)] = seconds(repeats, [&] { program->runOn(viewsOf(inputs), viewsOf(outputs)); });
+    both[int(form)] = seconds(repeats, [&] { program->vjpOn(viewsOf(inputs), viewsOf(cotangents), viewsOf(gradients)); });
   }
   auto row = [&](const char *what, const double (&time)[2]) {
     std::printf("%-12s %-21s %9.2f ms %9.2f ms %6.1fx\n", entry, what, 1e3 * time[0], 1e3 * time[1],
@@ -99,12 +117,14 @@ void compare(const char *entry, int64_t T, int64_t H) {
 
 int main(int argc, char **argv) {
   const int64_t T = argc > 1 ? std::atoll(argv[1]) : 2048, H = argc > 2 ? std::atoll(argv[2]) : 8;
-  if (argc > 3 || T < 1 || H < 1) {
-    std::fprintf(stderr, "usage: scan-forms [TOKENS [HEADS]]\n");
+  const int repeats = argc > 3 ? std::atoi(argv[3]) : 9, chunk = argc > 4 ? std::atoi(argv[4]) : 0;
+  if (argc > 5 || T < 1 || H < 1 || repeats < 1) {
+    std::fprintf(stderr, "usage: scan-forms [TOKENS [HEADS [REPEATS [CHUNK]]]]\n");
     return 2;
   }
-  std::printf("T = %lld, H = %lld, K = V = %lld, f32\n%-34s %12s %12s\n", (long long)T, (long long)H,
+  omp_set_num_threads(1);
+  std::printf("T = %lld, H = %lld, K = V = %lld, f32, processor time\n%-34s %12s %12s\n", (long long)T, (long long)H,
               (long long)kWidth, "", "token form", "chunk form");
-  compare("gla", T, H);
-  compare("gated_delta", T, H);
+  compare("gla", T, H, repeats, chunk);
+  compare("gated_delta", T, H, repeats, chunk);
 }

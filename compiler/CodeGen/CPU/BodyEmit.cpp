@@ -375,6 +375,14 @@ LogicalResult Body::statement(Code &outer, const Statement &s, ArrayRef<Value> r
           p.rowGate = pointer(code, d.getRowGate()), p.colGate = pointer(code, d.getColGate());
         return emitDecayMix(code, d, p, to, workspace), success();
       })
+      .Case([&](rec::DecaySolveOp d) {
+        DecayPointers p;
+        p.scores = pointer(code, d.getMatrix());
+        if (d.getRowGate())
+          p.rowGate = pointer(code, d.getRowGate()), p.colGate = pointer(code, d.getColGate());
+        Value factor = d.getFactor() ? pointer(code, d.getFactor()) : Value();
+        return emitDecaySolve(code, d, p, pointer(code, d.getRhs()), factor, to, workspace), success();
+      })
       .Default([&](Operation *o) -> LogicalResult {
         if (!canInline(o))
           return o->emitOpError("has no CPU rule inside a body");

@@ -62,7 +62,8 @@ bool Body::canInline(Operation *op) const {
 bool Body::mustBeStored(Operation *user) const {
   if (auto reshape = dyn_cast<nn::ReshapeOp>(user))
     return !splitsOnly(reshape.getInput().getType(), reshape.getType());
-  return isa<nn::DotOp, nn::PickOp, rec::CumsumOp, rec::DecayScoresOp, rec::DecayMixOp, rec::SolveUnitLowerOp>(user);
+  return isa<nn::DotOp, nn::PickOp, rec::CumsumOp, rec::DecayScoresOp, rec::DecayMixOp, rec::DecaySolveOp,
+             rec::SolveUnitLowerOp>(user);
 }
 
 int64_t Body::inlineCost(Value value) const { return costs.lookup(value); }

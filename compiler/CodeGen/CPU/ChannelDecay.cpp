@@ -465,7 +465,47 @@ private:
   Value to, sinceAnchor, far;
 };
 
+/// A solve is a mix whose sources are the targets solved so far. Every channel has a
+/// matrix of its own, so no product of blocks helps: one block walks the chunk.
+class Solve : WeightedWalk {
+public:
+  static int64_t workspace(const DecayEvents &e) { return (2 * e.rows + 2) * e.width; }
+
+  Solve(Code &code, Type type, const DecayEvents &e, const DecayPointers &p, bool transposed, Value rhs, Value factor,
+        Value to, Value workspace)
+      : WeightedWalk(code, type, e, p, /*forward=*/!transposed, e.tokens), rhs(rhs), factor(factor), to(to) {
+    move = row(workspace, 0), since = row(workspace, 1), hand = row(workspace, 2);
+    // The factor belongs to a row event: to the target, or transposed to the source.
+    source.data = transposed && factor ? row(workspace, 2 + e.rows) : to;
+  }
+
+  void emit() {
+    walkBlocks([&](Value first, Value token, size_t i, Value t) {
+      sumSources(first, token, i, t, [&](VectorType v, Value d, Value sum) {
+        Value x = load(v, rhs, t, d);
+        if (!factor)
+          return code.store(arith::AddFOp::create(code.b, code.loc, x, sum), at(to, t, d));
+        Value f = load(v, factor, t, d);
+        x = forward ? fma(f, sum, x) : Value(arith::AddFOp::create(code.b, code.loc, x, sum));
+        code.store(x, at(to, t, d));
+        if (!forward)
+          code.store(mul(f, x), at(source.data, t, d));
+      });
+    });
+  }
+
+private:
+  Value rhs, factor, to;
+};
 } // namespace
+
+int64_t cpu::solveWorkspace(const DecayEvents &e) { return Solve::workspace(e); }
+
+void cpu::emitDecaySolve(Code &code, rec::DecaySolveOp op, DecayPointers p, Value rhs, Value factor, Value to,
+                         Value workspace) {
+  auto e = DecayEvents::of(op);
+  Solve(code, op.getType().getElementType(), e, p, op.getTransposed(), rhs, factor, to, workspace).emit();
+}
 
 int64_t cpu::channelScoresWorkspace(const DecayEvents &e) { return Scores::workspace(e); }
 int64_t cpu::channelMixWorkspace(const DecayEvents &e) { return Mix::workspace(e); }

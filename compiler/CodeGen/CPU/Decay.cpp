@@ -95,7 +95,14 @@ DecayEvents DecayEvents::of(rec::DecayMixOp op) {
   return eventsOf(op, scores.getDimSize(0), scores.getDimSize(1), op.getInput().getType().getDimSize(1));
 }
 
+DecayEvents DecayEvents::of(rec::DecaySolveOp op) {
+  int64_t events = op.getMatrix().getType().getDimSize(0);
+  return eventsOf(op, events, events, op.getType().getDimSize(1));
+}
+
 int64_t cpu::decayWorkspace(Operation *op) {
+  if (auto solve = dyn_cast<rec::DecaySolveOp>(op))
+    return solveWorkspace(DecayEvents::of(solve));
   if (auto scores = dyn_cast<rec::DecayScoresOp>(op)) {
     auto e = DecayEvents::of(scores);
     return e.isPerChannel() ? channelScoresWorkspace(e) : e.cols * e.width;

@@ -15,6 +15,7 @@ struct DecayEvents {
 
   static DecayEvents of(rec::DecayScoresOp op);
   static DecayEvents of(rec::DecayMixOp op);
+  static DecayEvents of(rec::DecaySolveOp op);
 
   bool isPerChannel() const { return gateWidth > 1; }
   /// Columns of the own token before row event `i` of a token, if columns are in the order of their places.
@@ -34,7 +35,12 @@ int64_t decayWorkspace(mlir::Operation *op);
 void emitDecayScores(Code &code, rec::DecayScoresOp op, DecayPointers p, mlir::Value to, mlir::Value workspace);
 void emitDecayMix(Code &code, rec::DecayMixOp op, DecayPointers p, mlir::Value to, mlir::Value workspace);
 
-/// The same with one gate per channel (ChannelDecay.cpp).
+/// In ChannelDecay.cpp: `rhs` and `factor` (null: 1) are the op's operands.
+void emitDecaySolve(Code &code, rec::DecaySolveOp op, DecayPointers p, mlir::Value rhs, mlir::Value factor,
+                    mlir::Value to, mlir::Value workspace);
+int64_t solveWorkspace(const DecayEvents &e);
+
+/// Scores and mixes with one gate per channel (ChannelDecay.cpp).
 int64_t channelScoresWorkspace(const DecayEvents &e);
 int64_t channelMixWorkspace(const DecayEvents &e);
 void emitChannelScores(Code &code, mlir::Type type, const DecayEvents &e, const DecayPointers &p, mlir::Value to,

@@ -94,11 +94,14 @@ static void check(const std::vector<Event> &events, const Sizes &sizes, const st
 // both kinds of decay, a read between two adds.
 static const std::vector<Event> kDelta = {{'s'}, {'a', true, true}, {'r'}};
 static const std::vector<Event> kMixed = {{'c'}, {'a', true, true, true}, {'r'}, {'a'}, {'r'}};
+/// Decays of both sides; reads before and behind them, one scaled per value channel.
+static const std::vector<Event> kValueSide = {{'v'}, {'a', true, true}, {'m'}, {'r'}, {'a', false, true, true, true}, {'r'}};
 static const std::vector<double> kHardGates = {0, -1e-3, -0.3, -5, -50, -1000};
 
 TEST(ChunkCompiledTest, F64) {
   std::mt19937 random(17);
   check<double>(kDelta, {2, 150, 2, 8, 24}, kHardGates, random, 1e-11, 1e-9, "gated delta rule");
+  check<double>(kValueSide, {2, 150, 2, 8, 24}, kHardGates, random, 1e-11, 1e-9, "decays along the values");
 }
 
 /// Documents of these lengths, in turn, in every row; the first goes on from before.

@@ -41,12 +41,13 @@ std::vector<Event> test::randomEvents(std::mt19937 &random) {
   std::vector<Event> events;
   bool hasAdd = false, hasRead = false;
   for (unsigned n = 2 + random() % 4; n > 0; --n) {
-    char kind = "sscaaarr"[random() % 8];
+    char kind = "ssvmcaaaarr"[random() % 11];
     Event event{kind};
     if (kind == 'a') {
       event.hasReader = coin();
       event.hasValue = !event.hasReader || coin();
       event.isStale = coin();
+      event.hasFactor = event.hasReader && random() % 4 == 0;
     }
     hasAdd |= kind == 'a';
     hasRead |= kind == 'r';
@@ -117,16 +118,21 @@ Case test::makeCase(const std::vector<Event> &events, const Sizes &sizes, std::m
   std::string state = entry, yields, yieldTypes, resultTypes, outKinds;
   unsigned numReads = 0;
   for (const Event &event : events) {
-    if (event.kind == 's' || event.kind == 'c') {
-      Shape rest = event.kind == 's' ? Shape{keys} : Shape{};
-      auto gate = reference::Tensor::zeros(w.full(rest));
-      for (double &g : gate.values)
-        g = logDecay();
-      std::string a = w.line("nn.exp " + w.operand(rest, gate), Writer::type(rest));
-      std::string aType = Writer::type(rest);
+    if (event.kind != 'a' && event.kind != 'r') {
+      auto decay = [&](const Shape &rest) {
+        auto gate = reference::Tensor::zeros(w.full(rest));
+        for (double &g : gate.values)
+          g = logDecay();
+        return w.line("nn.exp " + w.operand(rest, gate), Writer::type(rest));
+      };
+      std::string a = decay(event.kind == 'c' ? Shape{} : event.kind == 'v' ? Shape{values} : Shape{keys});
+      std::string aType = event.kind == 'c' ? Writer::type({}) : event.kind == 'v' ? valueType : keyType;
       if (event.kind == 's') {
-        a = w.line("nn.reshape " + a, keyType + " -> " + Writer::type({keys, 1}));
         aType = Writer::type({keys, 1});
+        a = w.line("nn.reshape " + a, keyType + " -> " + aType);
+      } else if (event.kind == 'm') {
+        aType = stateType;
+        a = w.line("nn.dot " + a + ", " + decay({values}) + " contract [] x []", keyType + ", " + valueType);
       }
       bool first = random() % 2;
       state = first ? w.line("nn.mul " + a + ", " + state, aType + ", " + stateType)
@@ -144,6 +150,12 @@ Case test::makeCase(const std::vector<Event> &events, const Sizes &sizes, std::m
         std::string r = w.line("nn.dot " + w.operand({keys}, reader) + ", " + (event.isStale ? entry : state) +
                                    " contract [0] x [0]",
                                keyType + ", " + stateType);
+        if (event.hasFactor) {
+          auto factor = randomTensor(w.full({values}), random);
+          for (double &f : factor.values)
+            f = std::clamp(f, -0.9, 0.9);
+          r = w.line("nn.mul " + w.operand({values}, factor) + ", " + r, valueType + ", " + valueType);
+        }
         u = u.empty() ? r : w.line("nn.add " + u + ", " + r, valueType + ", " + valueType);
       }
       std::string kv = w.line("nn.dot " + k + ", " + u + " contract [] x []", keyType + ", " + valueType);

@@ -13,12 +13,14 @@ struct Sizes {
 };
 
 /// One event of a token, as in spec order. Letters of `kind`: 's' scale per
-/// channel, 'c' scalar scale, 'a' add, 'r' read.
+/// channel, 'c' scalar scale, 'v' scale per value channel, 'm' per channel of both
+/// sides, 'a' add, 'r' read.
 struct Event {
   char kind;
   bool hasValue = true;   ///< Of an add.
   bool hasReader = false; ///< Of an add.
   bool isStale = false;   ///< Of an add: its reader sees the state at the token's entry.
+  bool hasFactor = false; ///< Of an add that reads: what it reads is scaled per value channel.
 };
 
 /// A function `@f(operands..., %s0) -> (reads..., final state)` in f64 whose

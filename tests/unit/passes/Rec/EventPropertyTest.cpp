@@ -30,12 +30,13 @@ std::vector<Event> drawEvents(std::mt19937 &random) {
   std::vector<Event> events;
   int readers = 0;
   for (unsigned n = 1 + random() % 4; n > 0; --n) {
-    Event event{"scaaa"[random() % 5]};
+    Event event{"ssvmccaaaaaa"[random() % 12]};
     if (event.kind == 'a') {
       event.hasReader = readers < 3 && coin();
       readers += event.hasReader;
       event.hasValue = !event.hasReader || coin();
       event.isStale = coin();
+      event.hasFactor = event.hasReader && random() % 4 == 0;
     }
     events.push_back(event);
   }
@@ -48,7 +49,8 @@ std::vector<Event> drawEvents(std::mt19937 &random) {
 std::string textOf(const std::vector<Event> &events) {
   std::string text;
   for (const Event &event : events)
-    text += std::string(text.empty() ? "" : " ") + event.kind + (event.hasReader ? event.isStale ? "~" : "-" : "");
+    text += std::string(text.empty() ? "" : " ") + event.kind + (event.hasReader ? event.isStale ? "~" : "-" : "") +
+            (event.hasFactor ? "*" : "");
   return text;
 }
 
