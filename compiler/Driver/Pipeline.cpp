@@ -95,10 +95,11 @@ void Compilation::lowerRecurrences(ModuleOp module) {
   if (options.form == ScanForm::Chunk) {
     rec::RecToChunkOptions chunk;
     chunk.remarks = options.remarks;
+    chunk.innerScales = options.target == Target::Cpu;
     if (options.chunk > 0)
       chunk.chunk = options.chunk;
-    else if (options.target == Target::Cuda)
-      chunk.wideChunk = 32;
+    else
+      (options.target == Target::Cuda ? chunk.wideChunk : chunk.narrowChunk) = 32;
     pm.addPass(rec::createRecToChunk(chunk));
     pm.addPass(createCanonicalizerPass());
     pm.addPass(createCSEPass());

@@ -106,9 +106,9 @@ struct SideDecays {
 
 class ChunkBuilder {
 public:
-  ChunkBuilder(OpBuilder &outside, ScanOp token, const EventProgram &program, Lifter &lifter, int64_t chunk,
-               bool remarks)
-      : outside(outside), token(token), program(program), lifter(lifter), chunk(chunk), remarks(remarks),
+  ChunkBuilder(OpBuilder &outside, ScanOp token, const EventProgram &program, Lifter &lifter,
+               const ChunkOptions &options)
+      : outside(outside), token(token), program(program), lifter(lifter), options(options), chunk(options.chunk),
         inside(outside.getContext()), a(inside, token.getLoc()) {
     element = Arithmetic::elementType(token.getBodyStates().front());
     body = new Block();
@@ -163,17 +163,30 @@ private:
   Value tileOf(Value outer) {
     if (auto neg = outer.getDefiningOp<nn::NegOp>()) // cheaper here than as another tensor
       return a.negated(tileOf(neg.getInput()));
+    if (auto mul = outer.getDefiningOp<nn::MulOp>(); mul && options.innerScales)
+      for (auto [whole, scale] : {std::pair(mul.getLhs(), mul.getRhs()), std::pair(mul.getRhs(), mul.getLhs())})
+        if (whole.getType() == outer.getType() && isPerToken(scale)) {
+          Value tile = tileOf(whole);
+          return a.times(tileOf(scale), tile);
+        }
     Value &tile = operands[outer];
     if (!tile)
       tile = body->addArgument(ScanOp::innerType(cast<RankedTensorType>(outer.getType()), OperandKind::Token, chunk),
                                outer.getLoc());
     return tile;
   }
+  /// One number per token and head, B x T x H x 1.
+  static bool isPerToken(Value outer) {
+    auto type = cast<RankedTensorType>(outer.getType());
+    return type.getRank() == 4 && type.getDimSize(3) == 1;
+  }
   Value tileOfInner(Value inner) { return inner ? tileOf(lifter.toTokens(inner)) : Value(); }
 
   void readOperands() {
-    for (const auto &read : program.reads)
-      queries.push_back(tileOfInner(read.query));
+    for (const auto &read : program.reads) {
+      Value query = tileOfInner(read.query);
+      queries.push_back(read.scale == 1 ? query : a.times(query, a.number(read.scale, element)));
+    }
     for (const auto &add : program.adds) {
       Tiles tiles;
       tiles.key = tileOfInner(add.key);
@@ -192,7 +205,7 @@ private:
     }
     DecayScheme scheme = chooseDecayScheme(ofKeys, chunk, element.isF64());
     isFactored = scheme.kind == DecayScheme::Factored;
-    if (remarks) {
+    if (options.remarks) {
       remarkDecayScheme(ofKeys, scheme, chunk, element.isF64());
       remarkValueDecays(ofValues);
     }
@@ -482,8 +495,8 @@ private:
   ScanOp token;
   const EventProgram &program;
   Lifter &lifter;
+  ChunkOptions options;
   int64_t chunk;
-  bool remarks;
   OpBuilder inside;
   Arithmetic a;
   Type element;
@@ -501,6 +514,6 @@ private:
 } // namespace
 
 ChunkResults rec::buildChunkScan(OpBuilder &builder, ScanOp token, const EventProgram &program, Lifter &lifter,
-                                 int64_t chunk, bool remarks) {
-  return ChunkBuilder(builder, token, program, lifter, chunk, remarks).run();
+                                 const ChunkOptions &options) {
+  return ChunkBuilder(builder, token, program, lifter, options).run();
 }

@@ -12,11 +12,17 @@ struct ChunkResults {
   mlir::Value finalState;               ///< As the token scan's.
 };
 
-/// Builds at `builder`'s position the scan over chunks of `chunk` tokens that
-/// computes `program`, the events of `token`. Operands come from `lifter`.
-/// The program has at least one event. `remarks`: says how its decays are
-/// evaluated, at each.
+/// How a chunk scan is written.
+struct ChunkOptions {
+  int64_t chunk;            ///< Tokens of a chunk.
+  bool innerScales = false; ///< Operands that are a tensor times a number per token are scaled inside.
+  bool remarks = false;     ///< Says at each decay how it is evaluated.
+};
+
+/// Builds at `builder`'s position the scan over chunks that computes `program`,
+/// the events of `token`. Operands come from `lifter`. The program has at least
+/// one event.
 ChunkResults buildChunkScan(mlir::OpBuilder &builder, ScanOp token, const EventProgram &program, Lifter &lifter,
-                            int64_t chunk, bool remarks);
+                            const ChunkOptions &options);
 
 } // namespace tidegate::rec

@@ -19,8 +19,8 @@ using Form = AffineForm;
 namespace {
 class EventReader {
 public:
-  EventReader(ScanOp scan, int64_t keyDim, Refusal &refusal)
-      : scan(scan), body(scan.getBody().front()), reader(scan, keyDim), refusal(refusal) {
+  EventReader(ScanOp scan, int64_t keyDim, Refusal &refusal, bool scaleReads)
+      : scan(scan), body(scan.getBody().front()), reader(scan, keyDim), refusal(refusal), scaleReads(scaleReads) {
     program.keyDim = keyDim;
     program.keys = reader.keys, program.values = reader.values;
   }
@@ -228,21 +228,44 @@ private:
       addRead(value, form.vector);
       return success();
     }
+    if (auto scaled = asScaledRead(op)) {
+      addRead(value, reader.formOf(scaled->first).vector, scaled->second);
+      return success();
+    }
     for (Value operand : op->getOperands())
       if (failed(collectReads(operand)))
         return failure();
     return success();
   }
 
-  void addRead(Value result, const Form::Vector &vector) {
+  /// The read and the number, if `op` is a plain read that nothing else uses times (or over) one.
+  std::optional<std::pair<Value, double>> asScaledRead(Operation *op) {
+    if (!scaleReads || !isa<nn::MulOp, nn::DivOp>(op))
+      return std::nullopt;
+    for (unsigned i : {0, 1}) {
+      Value read = op->getOperand(i);
+      auto constant = op->getOperand(1 - i).getDefiningOp<nn::ConstantOp>();
+      if (!constant || !read.hasOneUse() || read.getType() != op->getResult(0).getType() || (i == 1 && isa<nn::DivOp>(op)))
+        continue;
+      const Form &form = reader.formOf(read);
+      auto dot = read.getDefiningOp<nn::DotOp>();
+      if (!dot || form.kind != Form::IsVector || form.vector.constant || form.vector.terms.size() != 1)
+        continue;
+      double number = constant.getValue().convertToDouble();
+      return std::pair(read, isa<nn::DivOp>(op) ? 1 / number : number);
+    }
+    return std::nullopt;
+  }
+
+  void addRead(Value result, const Form::Vector &vector, double scale = 1) {
     EventProgram::ReadResult read{result, vector.constant, {}};
     for (const auto &[query, version, factor] : vector.terms) {
       auto same = llvm::find_if(program.reads, [&, query = query, at = places[version]](const EventProgram::Read &r) {
-        return r.query == query && r.place == at;
+        return r.query == query && r.place == at && r.scale == scale;
       });
       read.reads.push_back({unsigned(same - program.reads.begin()), factor});
       if (same == program.reads.end())
-        program.reads.push_back({places[version], query});
+        program.reads.push_back({places[version], query, scale});
     }
     program.readResults.push_back(read);
   }
@@ -251,6 +274,7 @@ private:
   Block &body;
   AffineReader reader;
   Refusal &refusal;
+  bool scaleReads;
   EventProgram program;
   int64_t place = 0;
   SmallVector<int64_t> places; ///< Of each version of the state.
@@ -258,11 +282,11 @@ private:
 };
 } // namespace
 
-FailureOr<EventProgram> rec::readEvents(ScanOp scan, Refusal &refusal) {
-  auto program = EventReader(scan, /*keyDim=*/0, refusal).run();
+FailureOr<EventProgram> rec::readEvents(ScanOp scan, Refusal &refusal, bool scaleReads) {
+  auto program = EventReader(scan, /*keyDim=*/0, refusal, scaleReads).run();
   if (succeeded(program) || !refusal.isAffine)
     return program;
   Refusal ofTransposed;
-  auto transposed = EventReader(scan, /*keyDim=*/1, ofTransposed).run();
+  auto transposed = EventReader(scan, /*keyDim=*/1, ofTransposed, scaleReads).run();
   return succeeded(transposed) ? transposed : program;
 }

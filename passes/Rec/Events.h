@@ -27,10 +27,11 @@ struct EventProgram {
     int64_t readPlace;
     mlir::Value factor;
   };
-  /// S^T query at a place.
+  /// scale S^T query at a place.
   struct Read {
     int64_t place;
     mlir::Value query;
+    double scale = 1;
   };
   /// What an op of the body that reads the state gives: `constant` (null for
   /// zero) plus the sum of these reads, each times its factor [V] (null for one).
@@ -65,7 +66,8 @@ struct Refusal {
 /// Reads the body of a token scan with one matrix state. State-free arithmetic
 /// that the normal form needs (products of scalars with keys, sums of readers)
 /// is added to the body, before its terminator. `scan` should be a copy free of
-/// common subexpressions: values are equal if they are one value.
-llvm::FailureOr<EventProgram> readEvents(ScanOp scan, Refusal &refusal);
+/// common subexpressions: values are equal if they are one value. With `scaleReads`
+/// a constant that multiplies a read is part of it.
+llvm::FailureOr<EventProgram> readEvents(ScanOp scan, Refusal &refusal, bool scaleReads = false);
 
 } // namespace tidegate::rec

@@ -24,6 +24,10 @@ def RecToChunk : Pass<"rec-to-chunk", "::mlir::ModuleOp"> {
   let options = [Option<"chunk", "chunk", "int64_t", "64", "Tokens of a chunk (at least 2)">,
                  Option<"wideChunk", "wide-chunk", "int64_t", "0",
                         "Tokens of a chunk of scans whose keys are wider than 96; 0: as for the others">,
+                 Option<"narrowChunk", "narrow-chunk", "int64_t", "0",
+                        "Tokens of a chunk of scans whose keys are at most 64 wide; 0: as for the others">,
+                 Option<"innerScales", "inner-scales", "bool", "false",
+                        "Numbers that scale keys, values, readers or results are applied in the chunks, not to whole tensors">,
                  Option<"remarks", "remarks", "bool", "false", "Say at each decay how it is evaluated, and why">];
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
 }

@@ -61,11 +61,10 @@ static void replaceStateless(ScanOp scan) {
 }
 
 /// Replaces a token scan by the chunk scan of its events and the rest around it.
-static void replace(ScanOp scan, ScanOp analysed, const EventProgram &program, int64_t chunk,
-                    bool remarks) {
+static void replace(ScanOp scan, ScanOp analysed, const EventProgram &program, const ChunkOptions &options) {
   OpBuilder builder(scan);
   Lifter lifter(scan, builder);
-  ChunkResults results = buildChunkScan(builder, scan, program, lifter, chunk, remarks);
+  ChunkResults results = buildChunkScan(builder, scan, program, lifter, options);
   for (const auto &read : program.readResults) {
     Arithmetic a(builder, read.result.getLoc());
     Value sum = read.constant ? lifter.toTokens(read.constant) : Value();
@@ -82,8 +81,36 @@ static void replace(ScanOp scan, ScanOp analysed, const EventProgram &program, i
 
 /// Keys from which on tiles of a chunk crowd a block's shared memory.
 static constexpr int64_t kWideKeys = 96;
+/// Keys up to which work between the tokens of a long chunk outweighs that on the state.
+static constexpr int64_t kNarrowKeys = 64;
 
-static LogicalResult convert(ScanOp scan, int64_t chunk, int64_t wideChunk, bool remarks) {
+namespace {
+struct RecToChunkPass : rec::impl::RecToChunkBase<RecToChunkPass> {
+  using RecToChunkBase::RecToChunkBase;
+
+  void runOnOperation() override {
+    if (chunk < 2) {
+      getOperation().emitError("expects chunks of at least 2 tokens, but got ") << chunk;
+      return signalPassFailure();
+    }
+    SmallVector<ScanOp> scans;
+    getOperation().walk([&](ScanOp scan) { scans.push_back(scan); });
+    for (ScanOp scan : scans)
+      if (failed(convert(scan)))
+        signalPassFailure();
+  }
+
+private:
+  LogicalResult convert(ScanOp scan);
+
+  ChunkOptions optionsFor(const EventProgram &program) const {
+    int64_t own = program.keys > kWideKeys ? wideChunk : program.keys <= kNarrowKeys ? narrowChunk : chunk;
+    return {own > 0 ? own : int64_t(chunk), innerScales, remarks};
+  }
+};
+} // namespace
+
+LogicalResult RecToChunkPass::convert(ScanOp scan) {
   if (scan.getNumStates() == 0 && scan.getChunk() == 1) {
     // One that repeats a value per batch row for every token is what it is.
     if (llvm::all_of(scan.getBody().front(),
@@ -101,28 +128,10 @@ static LogicalResult convert(ScanOp scan, int64_t chunk, int64_t wideChunk, bool
   DominanceInfo dominance(*copy);
   eliminateCommonSubExpressions(rewriter, dominance, *copy);
   Refusal why;
-  auto program = readEvents(*copy, why);
+  auto program = readEvents(*copy, why, innerScales);
   if (failed(program))
     return report(scan, why);
   if (!program->scales.empty() || !program->adds.empty() || !program->reads.empty())
-    replace(scan, *copy, *program, program->keys > kWideKeys ? wideChunk : chunk, remarks);
+    replace(scan, *copy, *program, optionsFor(*program));
   return success();
 }
-
-namespace {
-struct RecToChunkPass : rec::impl::RecToChunkBase<RecToChunkPass> {
-  using RecToChunkBase::RecToChunkBase;
-
-  void runOnOperation() override {
-    if (chunk < 2) {
-      getOperation().emitError("expects chunks of at least 2 tokens, but got ") << chunk;
-      return signalPassFailure();
-    }
-    SmallVector<ScanOp> scans;
-    getOperation().walk([&](ScanOp scan) { scans.push_back(scan); });
-    for (ScanOp scan : scans)
-      if (failed(convert(scan, chunk, wideChunk > 0 ? wideChunk : chunk, remarks)))
-        signalPassFailure();
-  }
-};
-} // namespace

@@ -12,11 +12,12 @@
 #include <cstdlib>
 #include <ctime>
 #include <limits>
+#include <map>
+#include <memory>
 #include <omp.h>
 #include <random>
 
 using namespace tidegate;
-using runtime::HostTensor;
 
 namespace {
 
@@ -43,19 +44,34 @@ fn gated_delta(q: [T, H, K], k: [T, H, K], v: [T, H, V], g: [T, H], beta: [T, H]
 }
 )";
 
-HostTensor random(std::vector<int64_t> shape, float low, float high, unsigned seed) {
-  HostTensor tensor(runtime::Dtype::F32, std::move(shape));
-  std::mt19937 generator(seed);
-  std::uniform_real_distribution<float> pick(low, high);
-  for (float &x : tensor.as<float>())
-    x = pick(generator);
-  return tensor;
-}
+/// Floats that begin at a cache line, as an arena's do.
+class Tensor {
+public:
+  Tensor(std::vector<int64_t> shape, float low, float high, unsigned seed) : shape(std::move(shape)) {
+    int64_t count = 1;
+    for (int64_t size : this->shape)
+      count *= size;
+    memory.reset(static_cast<float *>(std::aligned_alloc(kLine, (count * sizeof(float) + kLine - 1) / kLine * kLine)));
+    std::mt19937 generator(seed);
+    std::uniform_real_distribution<float> pick(low, high);
+    std::generate_n(memory.get(), count, [&] { return pick(generator); });
+  }
+  TensorView view() const { return {runtime::Dtype::F32, shape, memory.get()}; }
 
-EntryProgram::Views viewsOf(EntryProgram::Tensors &tensors) {
+private:
+  static constexpr size_t kLine = 64;
+  struct Free {
+    void operator()(float *memory) const { std::free(memory); }
+  };
+  std::vector<int64_t> shape;
+  std::unique_ptr<float[], Free> memory;
+};
+using Tensors = std::map<std::string, Tensor>;
+
+EntryProgram::Views viewsOf(const Tensors &tensors) {
   EntryProgram::Views views;
-  for (auto &[name, tensor] : tensors)
-    views.emplace(name, TensorView{tensor.dtype(), tensor.shape(), tensor.bytes().data()});
+  for (const auto &[name, tensor] : tensors)
+    views.emplace(name, tensor.view());
   return views;
 }
 
@@ -79,21 +95,26 @@ double seconds(int repeats, Work work) {
 }
 
 void compare(const char *entry, int64_t T, int64_t H, int repeats, int chunk) {
-  EntryProgram::Tensors inputs;
-  inputs["q"] = random({1, T, H, kWidth}, -1, 1, 1);
-  inputs["k"] = random({1, T, H, kWidth}, -0.2f, 0.2f, 2); // about unit length
-  inputs["v"] = random({1, T, H, kWidth}, -1, 1, 3);
-  inputs["a"] = random({1, T, H, kWidth}, -0.2f, 0, 4);
-  inputs["g"] = random({1, T, H}, -0.2f, 0, 5);
-  inputs["beta"] = random({1, T, H}, 0, 1, 6);
-  std::erase_if(inputs, [&](auto &item) {
-    return std::string(entry) == "gla" ? item.first == "g" || item.first == "beta" : item.first == "a";
-  });
-  EntryProgram::Tensors outputs = {{"o", random({1, T, H, kWidth}, 0, 0, 0)}}, gradients = inputs;
-  EntryProgram::Tensors cotangents = {{"o", random({1, T, H, kWidth}, -1, 1, 7)}};
+  const std::vector<int64_t> perChannel{1, T, H, kWidth}, perHead{1, T, H};
+  Tensors inputs, gradients, outputs, cotangents;
+  auto input = [&](const char *name, const std::vector<int64_t> &shape, float low, float high) {
+    inputs.emplace(name, Tensor(shape, low, high, inputs.size() + 1));
+    gradients.emplace(name, Tensor(shape, 0, 0, 0));
+  };
+  input("q", perChannel, -1, 1);
+  input("k", perChannel, -0.2f, 0.2f); // about unit length
+  input("v", perChannel, -1, 1);
+  if (std::string(entry) == "gla") {
+    input("a", perChannel, -0.2f, 0);
+  } else {
+    input("g", perHead, -0.2f, 0);
+    input("beta", perHead, 0, 1);
+  }
+  outputs.emplace("o", Tensor(perChannel, 0, 0, 0));
+  cotangents.emplace("o", Tensor(perChannel, -1, 1, 7));
   std::map<std::string, std::vector<int64_t>> shapes;
   for (const auto &[name, tensor] : inputs)
-    shapes[name] = tensor.shape();
+    shapes[name] = tensor.view().shape;
   const ProgramSource source{"scans.tg", {}, {{"scans.tg", kProgram}}};
 
   double forward[2], both[2];

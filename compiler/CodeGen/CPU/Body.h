@@ -27,11 +27,15 @@ public:
   /// Scratch that an emission needs.
   int64_t scratchBytes() const { return scratchSize; }
 
+  /// Work that may run anywhere among the statements: part `i` of `count`.
+  using Beside = llvm::function_ref<void(int64_t i, int64_t count)>;
+
   /// Emits the body once. Every tensor is contiguous and row-major; `arguments`
   /// and `results` hold pointers, `scratch` points to scratchBytes(). Results
-  /// must not overlap arguments. Errors: an op without a CPU rule.
+  /// must not overlap arguments. `beside` emits what is to be spread over the
+  /// statements. Errors: an op without a CPU rule.
   llvm::LogicalResult emit(Code &code, llvm::ArrayRef<mlir::Value> arguments, llvm::ArrayRef<mlir::Value> results,
-                           mlir::Value scratch);
+                           mlir::Value scratch, Beside beside = {});
 
 private:
   using Value = mlir::Value;

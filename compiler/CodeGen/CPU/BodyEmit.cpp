@@ -395,7 +395,8 @@ LogicalResult Body::statement(Code &outer, const Statement &s, ArrayRef<Value> r
       });
 }
 
-LogicalResult Body::emit(Code &code, ArrayRef<Value> arguments, ArrayRef<Value> results, Value scratchBase) {
+LogicalResult Body::emit(Code &code, ArrayRef<Value> arguments, ArrayRef<Value> results, Value scratchBase,
+                         Beside beside) {
   pointers.clear();
   scratch = scratchBase;
   for (auto [argument, ptr] : llvm::zip(block.getArguments(), arguments))
@@ -403,8 +404,11 @@ LogicalResult Body::emit(Code &code, ArrayRef<Value> arguments, ArrayRef<Value> 
   for (auto &[value, slot] : stored)
     if (slot.offset == Slot::kInResult)
       pointers[value] = results[slot.result];
-  for (const Statement &s : statements)
+  for (auto [i, s] : llvm::enumerate(statements)) {
+    if (beside)
+      beside(i, statements.size());
     if (failed(statement(code, s, results)))
       return failure();
+  }
   return success();
 }

@@ -153,9 +153,9 @@ private:
   }
 
   /// The body of the step, or a branch to one of its two bodies.
-  LogicalResult emitBody(bool isLast, ArrayRef<Value> arguments, ArrayRef<Value> yields) {
+  LogicalResult emitBody(bool isLast, ArrayRef<Value> arguments, ArrayRef<Value> yields, Body::Beside beside) {
     if (!flags)
-      return bodies[isLast][0].code->emit(code, arguments, yields, work.scratch);
+      return bodies[isLast][0].code->emit(code, arguments, yields, work.scratch, beside);
     Value vector = op.getBody().getArgument(*flags);
     Type type = elementType(vector);
     Value last = code.load(type, code.at(arguments[*flags], code.i64(size(vector) - 1), type));
@@ -165,7 +165,7 @@ private:
     for (bool marked : {true, false}) {
       OpBuilder::InsertionGuard guard(code.b);
       code.b.setInsertionPointToStart(marked ? branch.thenBlock() : branch.elseBlock());
-      if (failed(bodies[isLast][marked].code->emit(code, arguments, yields, work.scratch)))
+      if (failed(bodies[isLast][marked].code->emit(code, arguments, yields, work.scratch, beside)))
         status = failure();
     }
     return status;
@@ -236,19 +236,20 @@ private:
     }
   }
 
-  /// Asks for the rows of a tensor's tile ahead of their use: they are far apart,
-  /// and the processor does not foresee them.
-  void prefetchRows(Value tensor, Value base, Value batch, Value head, Value first, bool forWriting) {
-    constexpr int64_t kLine = 64;
-    int64_t rest = elements(tensorOf(tensor).getShape().drop_front(3));
+  /// Asks for part `i` of `count` of the rows of a tensor's tile ahead of their use: they
+  /// are far apart, and the processor does not foresee them. They go to the second
+  /// cache, as rows at a stride of a power of two drive each other out of the first.
+  void prefetchRows(Value tensor, Value base, Value batch, Value head, Value first, int64_t i, int64_t count) {
+    constexpr int64_t kLine = 64, kSecondCache = 2;
+    int64_t rest = elements(tensorOf(tensor).getShape().drop_front(3)), chunk = op.getChunk();
     Type type = elementType(tensor);
     Value last = code.sub(work.tokens, code.i64(1));
-    code.loop(op.getChunk(), [&](Value r) {
+    code.loop(code.i64(chunk * i / count), code.i64(chunk * (i + 1) / count), 1, [&](Value r) {
       Value token = code.max(code.min(code.add(first, r), last), code.i64(0));
       Value row = slice(tensor, base, batch, work.tokens, token, head);
       for (int64_t at = 0; at < rest * type.getIntOrFloatBitWidth() / 8; at += kLine)
-        LLVM::Prefetch::create(code.b, code.loc, code.at(row, code.i64(at), code.b.getI8Type()), forWriting,
-                               /*hint=*/3, /*cache=*/1);
+        LLVM::Prefetch::create(code.b, code.loc, code.at(row, code.i64(at), code.b.getI8Type()), /*rw=*/0,
+                               /*hint=*/kSecondCache, /*cache=*/1);
     });
   }
 
@@ -289,18 +290,20 @@ private:
     for (int64_t offset : nextAt)
       yields.push_back(at(offset));
 
+    // Memory works while the body computes: the next step's inputs, this one's outputs.
     Value nextFirst = code.add(first, code.i64(op.getReverse() ? -op.getChunk() : op.getChunk()));
-    for (auto [i, v] : llvm::enumerate(op.getInputs()))
-      if (inputTile[i] >= 0)
-        prefetchRows(v, inputs[i], batch, head, nextFirst, /*forWriting=*/false);
-    for (auto [i, v] : llvm::enumerate(outputs))
-      if (outputTile[i] >= 0)
-        prefetchRows(v, results[i], batch, head, first, /*forWriting=*/true);
-
+    auto prefetch = [&](int64_t part, int64_t count) {
+      for (auto [i, v] : llvm::enumerate(op.getInputs()))
+        if (inputTile[i] >= 0)
+          prefetchRows(v, inputs[i], batch, head, nextFirst, part, count);
+      for (auto [i, v] : llvm::enumerate(outputs))
+        if (outputTile[i] >= 0)
+          prefetchRows(v, results[i], batch, head, first, part, count);
+    };
     auto entries = results.drop_front(op.getNumOutputs() + op.getNumStates());
     for (auto [i, entry] : llvm::enumerate(op.getEntryStates()))
       copyState(place(entry, entries[i], rec::OperandKind::Step), at(stateAt[i]), op.getBodyStates()[i]);
-    if (failed(emitBody(isLast, arguments, yields)))
+    if (failed(emitBody(isLast, arguments, yields, prefetch)))
       return failure();
     for (auto [i, v] : llvm::enumerate(outputs))
       if (isSummed(i))

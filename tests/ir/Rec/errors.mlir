@@ -392,3 +392,43 @@ func.func @scan_c3_without_batch(%x: tensor<?x?x2x4xf32>, %s0: tensor<4xf32>) {
   } -> tensor<?x2x4xf32>
   return
 }
+
+// -----
+
+func.func @decay_solve_c1(%m: tensor<6x5xf32>, %y: tensor<6x4xf32>) {
+  // expected-error @below {{expects a square matrix with as many rows as the right side, but got 'tensor<6x5xf32>' and 'tensor<6x4xf32>'}}
+  %r = rec.decay_solve %m, %y at [0] x [0] : (tensor<6x5xf32>, tensor<6x4xf32>) -> tensor<6x4xf32>
+  return
+}
+
+// -----
+
+func.func @decay_solve_c2(%m: tensor<6x6xf32>, %y: tensor<6x4xf32>, %f: tensor<6x1xf32>) {
+  // expected-error @below {{expects a factor of the type of the right side, 'tensor<6x4xf32>', but got 'tensor<6x1xf32>'}}
+  %r = rec.decay_solve %m, %y factor %f at [0] x [0] : (tensor<6x6xf32>, tensor<6x4xf32>, tensor<6x1xf32>) -> tensor<6x4xf32>
+  return
+}
+
+// -----
+
+func.func @decay_solve_c3(%m: tensor<6x6xf32>, %y: tensor<6x4xf32>) {
+  // expected-error @below {{expects a place in rows and a place in columns, not earlier, for each event}}
+  %r = rec.decay_solve %m, %y at [1] x [0] : (tensor<6x6xf32>, tensor<6x4xf32>) -> tensor<6x4xf32>
+  return
+}
+
+// -----
+
+func.func @decay_solve_c4(%m: tensor<6x6xf32>, %y: tensor<6x4xf32>, %g: tensor<6x1xf32>) {
+  // expected-error @below {{expects gates of the type of the right side, 'tensor<6x4xf32>', but got 'tensor<6x1xf32>'}}
+  %r = rec.decay_solve %m, %y gates %g, %g at [0] x [0] : (tensor<6x6xf32>, tensor<6x4xf32>, tensor<6x1xf32>, tensor<6x1xf32>) -> tensor<6x4xf32>
+  return
+}
+
+// -----
+
+func.func @decay_solve_c4_tokens(%m: tensor<6x6xf32>, %y: tensor<6x4xf32>) {
+  // expected-error @below {{expects rows that are 4 and columns that are 4 events of equally many tokens, but got 6 and 6}}
+  %r = rec.decay_solve %m, %y at [0, 0, 0, 0] x [0, 1, 2, 3] : (tensor<6x6xf32>, tensor<6x4xf32>) -> tensor<6x4xf32>
+  return
+}

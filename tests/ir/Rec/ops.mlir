@@ -63,6 +63,11 @@ func.func @tiles(%q: tensor<64x8xf32>, %k: tensor<128x8xf32>, %gq: tensor<64x1xf
       : (tensor<64x128xf32>, tensor<128x8xf32>, tensor<64x1xf32>, tensor<128x1xf32>) -> tensor<64x8xf32>
   // CHECK-NEXT: rec.decay_mix transposed %{{.*}}, %{{.*}} at [3] x [0, 2]
   %5 = rec.decay_mix transposed %3, %q at [3] x [0, 2] : (tensor<64x128xf32>, tensor<64x8xf32>) -> tensor<128x8xf32>
+  // CHECK-NEXT: rec.decay_solve %{{.*}}, %{{.*}} factor %{{.*}} gates %{{.*}}, %{{.*}} at [0] x [1] : (
+  %s = rec.decay_solve %m, %q factor %q gates %q, %q at [0] x [1]
+      : (tensor<64x64xf32>, tensor<64x8xf32>, tensor<64x8xf32>, tensor<64x8xf32>, tensor<64x8xf32>) -> tensor<64x8xf32>
+  // CHECK-NEXT: rec.decay_solve transposed %{{.*}}, %{{.*}} at [0] x [0] : (tensor<64x64xf32>, tensor<64x8xf32>) -> tensor<64x8xf32>
+  %t = rec.decay_solve transposed %m, %q at [0] x [0] : (tensor<64x64xf32>, tensor<64x8xf32>) -> tensor<64x8xf32>
   // CHECK-NEXT: rec.solve_unit_lower %{{.*}}, %{{.*}} : tensor<64x64xf32>, tensor<64x8xf32> -> tensor<64x8xf32>
   %6 = rec.solve_unit_lower %m, %q : tensor<64x64xf32>, tensor<64x8xf32> -> tensor<64x8xf32>
   // CHECK-NEXT: rec.solve_unit_lower transposed

@@ -260,3 +260,33 @@ func.func @documents(%k: tensor<?x?x2x4xf32>, %v: tensor<?x?x2x8xf32>, %f: tenso
   } -> tensor<?x?x2x8xf32>, tensor<?x2x4x8xf32>
   return %o : tensor<?x?x2x8xf32>
 }
+
+// -----
+
+// A decay along the values and an add that reads: neither scores see it, but the
+// solve and what is read of N do.
+
+// CHECK-LABEL: func.func @value_decay(
+// CHECK:         rec.scan chunk 16(
+// CHECK:           %[[M:.*]] = rec.decay_scores %{{.*}}, %{{.*}} at [1] x [1] :
+// CHECK:           %[[H:.*]] = rec.cumsum %{{.*}} : tensor<16x8xf32>
+// CHECK:           %[[N:.*]] = rec.decay_solve %[[M]], %{{.*}} gates %[[H]], %[[H]] at [1] x [1]
+// CHECK:           %[[P:.*]] = rec.decay_scores %{{.*}}, %{{.*}} at [2] x [1] :
+// CHECK:           rec.decay_mix %[[P]], %[[N]] gates %[[H]], %[[H]] at [2] x [1]
+// CHECK-NOT:     rec.scan chunk 1(
+func.func @value_decay(%g: tensor<?x?x2x8xf32>, %k: tensor<?x?x2x4xf32>, %v: tensor<?x?x2x8xf32>,
+                       %q: tensor<?x?x2x4xf32>) -> tensor<?x?x2x8xf32> {
+  %b = nn.exp %g : tensor<?x?x2x8xf32>
+  %o, %s = rec.scan chunk 1 (%b, %k, %v, %q : tensor<?x?x2x8xf32>, tensor<?x?x2x4xf32>, tensor<?x?x2x8xf32>, tensor<?x?x2x4xf32>)
+      kinds [0, 0, 0, 0] out_kinds [0] states 1 {
+  ^bb0(%bt: tensor<8xf32>, %kt: tensor<4xf32>, %vt: tensor<8xf32>, %qt: tensor<4xf32>, %S: tensor<4x8xf32>):
+    %d = nn.mul %S, %bt : tensor<4x8xf32>, tensor<8xf32>
+    %r = nn.dot %kt, %d contract [0] x [0] : tensor<4xf32>, tensor<4x8xf32>
+    %e = nn.sub %vt, %r : tensor<8xf32>, tensor<8xf32>
+    %u = nn.dot %kt, %e contract [] x [] : tensor<4xf32>, tensor<8xf32>
+    %next = nn.add %d, %u : tensor<4x8xf32>, tensor<4x8xf32>
+    %ot = nn.dot %qt, %next contract [0] x [0] : tensor<4xf32>, tensor<4x8xf32>
+    rec.yield %ot, %next : tensor<8xf32>, tensor<4x8xf32>
+  } -> tensor<?x?x2x8xf32>, tensor<?x2x4x8xf32>
+  return %o : tensor<?x?x2x8xf32>
+}

@@ -102,6 +102,28 @@ TEST(RecGradientTest, SolveUnitLower) {
         2);
 }
 
+/// As many rows as columns; each test value has or lacks factor and gates.
+class DecaySolveGradientTest : public DecayGradientTest {};
+
+TEST_P(DecaySolveGradientTest, SolvesUnderDecay) {
+  std::string m = "tensor<" + rows() + "x" + rows() + "xf64>", y = "tensor<" + rows() + "x3xf64>";
+  for (bool transposed : {false, true})
+    for (bool hasFactor : {false, true}) {
+      SCOPED_TRACE(std::string(transposed ? "transposed" : "plain") + (hasFactor ? ", with a factor" : ""));
+      expectGradient("func.func @f(%m: " + m + ", %y: " + y + ", %x: " + y + gateArguments() + ") -> " + y +
+                         " {\n  %n = rec.decay_solve " + (transposed ? "transposed " : "") + "%m, %y" +
+                         (hasFactor ? " factor %x" : "") + gates() + at() + " : (" + m + ", " + y +
+                         (hasFactor ? ", " + y : "") + gateTypes() + ") -> " + y + "\n  return %n : " + y + "\n}\n",
+                     2);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rec, DecaySolveGradientTest,
+                         testing::Values(DecayCase{"without_gates", "", {0}, {0}}, DecayCase{"fresh", "3", {0}, {0}},
+                                         DecayCase{"two_fresh", "3", {0, 2}, {1, 3}},
+                                         DecayCase{"two_stale", "3", {0, 0}, {1, 2}}),
+                         [](const auto &info) { return info.param.name; });
+
 TEST(RecGradientTest, StrictlyLower) {
   expectGradient(R"(func.func @f(%x: tensor<4x$Kxf64>) -> tensor<4x$Kxf64> {
     %s = nn.mul %x, %x : tensor<4x$Kxf64>, tensor<4x$Kxf64>

@@ -279,3 +279,67 @@ TEST_F(ChunkBodiesTest, DecaysOfZeroAreExactAndStayFinite) {
   for (size_t i = 0; i < got.size(); ++i)
     EXPECT_LE(relativeError(got[i], want[i]), 1e-8) << "gradient of operand " << i;
 }
+
+// Decays along the values, and reads that are scaled along them.
+
+TEST_F(ChunkBodiesTest, DecaysOfTheValuesOfAnySignBehindAStaleRead) {
+  Operand b = operand("b", "6x");
+  for (double &x : b.values.values)
+    x = (x < 0 ? -1 : 1) * (0.1 + std::min(std::abs(x), 0.9));
+  expectSame(caseOf({b, operand("k", "4x"), operand("v", "6x"), operand("q", "4x")}, "4x6x", "6x", R"(
+    %r = nn.dot %k, %S contract [0] x [0] : tensor<4xf64>, tensor<4x6xf64>
+    %ds = nn.mul %S, %b : tensor<4x6xf64>, tensor<6xf64>
+    %e = nn.sub %v, %r : tensor<6xf64>, tensor<6xf64>
+    %u = nn.dot %k, %e contract [] x [] : tensor<4xf64>, tensor<6xf64>
+    %next = nn.add %ds, %u : tensor<4x6xf64>, tensor<4x6xf64>
+    %o = nn.dot %q, %next contract [0] x [0] : tensor<4xf64>, tensor<4x6xf64>)"),
+             "4x6x");
+}
+
+TEST_F(ChunkBodiesTest, DeltaRuleWithARatePerValueChannel) {
+  expectSame(caseOf({positive("b", "6x"), operand("k", "4x"), operand("v", "6x"), operand("q", "4x")}, "4x6x", "6x", R"(
+    %r = nn.dot %k, %S contract [0] x [0] : tensor<4xf64>, tensor<4x6xf64>
+    %e = nn.sub %v, %r : tensor<6xf64>, tensor<6xf64>
+    %be = nn.mul %b, %e : tensor<6xf64>, tensor<6xf64>
+    %u = nn.dot %k, %be contract [] x [] : tensor<4xf64>, tensor<6xf64>
+    %next = nn.add %S, %u : tensor<4x6xf64>, tensor<4x6xf64>
+    %o = nn.dot %q, %next contract [0] x [0] : tensor<4xf64>, tensor<4x6xf64>)"),
+             "4x6x");
+}
+
+TEST_F(ChunkBodiesTest, WholeUpdateUnderDecaysOfBothSides) {
+  // The reads of the add stay those before the scale: the chain is cut there.
+  expectSame(caseOf({positive("a", "4x"), positive("b", "6x"), operand("k", "4x"), operand("v", "6x"), operand("q", "4x")},
+                    "4x6x", "6x", R"(
+    %r = nn.dot %k, %S contract [0] x [0] : tensor<4xf64>, tensor<4x6xf64>
+    %e = nn.sub %v, %r : tensor<6xf64>, tensor<6xf64>
+    %u = nn.dot %k, %e contract [] x [] : tensor<4xf64>, tensor<6xf64>
+    %s = nn.add %S, %u : tensor<4x6xf64>, tensor<4x6xf64>
+    %ab = nn.dot %a, %b contract [] x [] : tensor<4xf64>, tensor<6xf64>
+    %next = nn.mul %ab, %s : tensor<4x6xf64>, tensor<4x6xf64>
+    %o = nn.dot %q, %next contract [0] x [0] : tensor<4xf64>, tensor<4x6xf64>)"),
+             "4x6x");
+}
+
+TEST_F(ChunkBodiesTest, ReadOfAStateDecayedBesideTheChain) {
+  expectSame(caseOf({positive("b", "6x"), operand("k", "4x"), operand("v", "6x"), operand("q", "4x")}, "4x6x", "6x", R"(
+    %ds = nn.mul %S, %b : tensor<4x6xf64>, tensor<6xf64>
+    %u = nn.dot %k, %v contract [] x [] : tensor<4xf64>, tensor<6xf64>
+    %next = nn.add %S, %u : tensor<4x6xf64>, tensor<4x6xf64>
+    %o = nn.dot %q, %ds contract [0] x [0] : tensor<4xf64>, tensor<4x6xf64>)"),
+             "4x6x");
+}
+
+TEST_F(ChunkBodiesTest, TransposedStateWithDecaysOfBothSides) {
+  expectSame(caseOf({positive("a", "4x"), positive("b", "6x"), operand("k", "4x"), operand("v", "6x"), operand("q", "4x")},
+                    "6x4x", "6x", R"(
+    %row = nn.reshape %b : tensor<6xf64> -> tensor<6x1xf64>
+    %d0 = nn.mul %S, %a : tensor<6x4xf64>, tensor<4xf64>
+    %ds = nn.mul %d0, %row : tensor<6x4xf64>, tensor<6x1xf64>
+    %r = nn.dot %ds, %k contract [1] x [0] : tensor<6x4xf64>, tensor<4xf64>
+    %e = nn.sub %v, %r : tensor<6xf64>, tensor<6xf64>
+    %u = nn.dot %e, %k contract [] x [] : tensor<6xf64>, tensor<4xf64>
+    %next = nn.add %ds, %u : tensor<6x4xf64>, tensor<6x4xf64>
+    %o = nn.dot %next, %q contract [1] x [0] : tensor<6x4xf64>, tensor<4xf64>)"),
+             "6x4x");
+}
