@@ -21,8 +21,10 @@ using runtime::HostTensor;
 using runtime::RuntimeError;
 using runtime::cuda::DeviceMemory;
 using runtime::cuda::Engine;
+using runtime::cuda::Event;
 using runtime::cuda::KernelText;
 using runtime::cuda::PinnedMemory;
+using runtime::cuda::Stream;
 
 Engine &tidegate::cudaEngine() {
   static Engine engine;
@@ -71,26 +73,42 @@ CudaProgram::CudaProgram(Compilation &compilation, Engine &engine, Build build,
     executors[name] = std::make_unique<runtime::cuda::CudaExecutor>(engine, std::move(plan), texts);
 }
 
-void CudaProgram::runOnHost(llvm::StringRef name, int64_t B, int64_t T, std::span<void *const> bindings,
-                            size_t numInputs) {
+void CudaProgram::run(llvm::StringRef name, int64_t B, int64_t T, std::span<const Argument> arguments,
+                      size_t numInputs, void *stream) {
   auto &executor = entry(name);
-  std::vector<int64_t> bytes(bindings.size(), 0);
+  std::vector<int64_t> bytes(arguments.size(), 0);
   for (const runtime::Buffer &buffer : executor.plan().buffers)
     if (buffer.isBound())
       bytes[buffer.binding] = buffer.elements.at(B, T) * buffer.elementBytes;
-  std::vector<DeviceMemory> memory;
+
+  const Stream caller = Stream::borrowed(stream);
+  Event given, done;
+  given.record(caller);
+  engine.stream.wait(given);
+  std::vector<DeviceMemory> copies; // of what is not on the GPU
   std::vector<void *> addresses;
-  for (size_t i = 0; i < bindings.size(); ++i) {
-    memory.emplace_back(std::max<int64_t>(bytes[i], 16), "an argument");
-    addresses.push_back(memory.back().data());
-    if (i < numInputs)
-      engine.stream.toDevice(addresses[i], bindings[i], bytes[i]);
+  for (auto [i, argument] : llvm::enumerate(arguments)) {
+    if (argument.isOnGpu) {
+      addresses.push_back(argument.data);
+      continue;
+    }
+    addresses.push_back(copies.emplace_back(std::max<int64_t>(bytes[i], 16), "an argument").data());
+    if (i >= numInputs)
+      continue;
+    if (argument.data)
+      engine.stream.toDevice(addresses[i], argument.data, bytes[i]);
+    else
+      engine.stream.fill(addresses[i], 0, bytes[i]);
   }
   executor.usesGraphs = false; // the memory is another one each time
   executor.run(B, T, addresses);
-  for (size_t i = numInputs; i < bindings.size(); ++i)
-    engine.stream.toHost(bindings[i], addresses[i], bytes[i]);
-  engine.stream.synchronize();
+  for (size_t i = numInputs; i < arguments.size(); ++i)
+    if (!arguments[i].isOnGpu && arguments[i].data)
+      engine.stream.toHost(arguments[i].data, addresses[i], bytes[i]);
+  done.record(engine.stream);
+  caller.wait(done);
+  if (!copies.empty())
+    engine.stream.synchronize();
 }
 
 namespace {

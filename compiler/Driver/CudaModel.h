@@ -24,8 +24,15 @@ public:
 
   runtime::cuda::CudaExecutor &entry(llvm::StringRef name) { return *executors.find(name)->second; }
 
-  /// Runs an entry on host memory: copies the first `numInputs` bindings to the GPU and the others back.
-  void runOnHost(llvm::StringRef name, int64_t B, int64_t T, std::span<void *const> bindings, size_t numInputs);
+  /// A binding of a caller's. Without memory it is zeros to read, or a result that nobody wants.
+  struct Argument {
+    void *data = nullptr;
+    bool isOnGpu = false;
+  };
+  /// Runs an entry in order with the caller's stream (a CUstream). The first `numInputs` arguments are read, the others
+  /// written: where they lie on the GPU, else by copies that are waited for.
+  void run(llvm::StringRef name, int64_t B, int64_t T, std::span<const Argument> arguments, size_t numInputs,
+           void *stream);
 
 private:
   runtime::cuda::Engine &engine;

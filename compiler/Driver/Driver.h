@@ -129,6 +129,7 @@ struct TensorView {
   runtime::Dtype dtype = runtime::Dtype::F32;
   std::vector<int64_t> shape;
   void *data = nullptr;
+  bool isOnGpu = false; ///< `data` is an address of the GPU.
 };
 
 /// The sizes of a call.
@@ -153,9 +154,16 @@ public:
   virtual Tensors vjp(const Tensors &inputs, const Tensors &cotangents) = 0;
 
   /// The same on the caller's memory, without a copy: every output by its name is written.
-  virtual void runOn(const Views &inputs, const Views &outputs) { noViews(); }
+  ///
+  /// Of a program for the GPU, `stream` is the caller's (a CUstream; null is the default one): the work comes after
+  /// what is on it, and before what is put on it later. Tensors in host memory are copied to the GPU and back, and
+  /// waited for; where there are none, this returns while the GPU works. Errors: InvalidArgument for memory of the
+  /// GPU in a program for the CPU, and for positions in it.
+  virtual void runOn(const Views &inputs, const Views &outputs, void *stream = nullptr) { noViews(); }
   /// `gradients` by the names of the inputs; those that are left out are not returned.
-  virtual void vjpOn(const Views &inputs, const Views &cotangents, const Views &gradients) { noViews(); }
+  virtual void vjpOn(const Views &inputs, const Views &cotangents, const Views &gradients, void *stream = nullptr) {
+    noViews();
+  }
   /// B and T of these inputs, all of which are checked. Errors: as run.
   virtual CallSizes sizesOf(const Views &inputs) { noViews(); }
 

@@ -81,7 +81,7 @@ public:
     Tensors results;
     for (const ValueSpec &spec : out)
       results.emplace(spec.name, HostTensor(spec.dtype, sizes.of(spec)));
-    runOn(inputs, viewsOf(results));
+    runOn(inputs, viewsOf(results), nullptr);
     return results;
   }
 
@@ -94,27 +94,27 @@ public:
       if (runtime::isFloating(spec.dtype))
         gradients[spec.name] =
             viewOf(results.emplace("grad." + spec.name, HostTensor(spec.dtype, sizes.of(spec))).first->second);
-    vjpOn(inputs, viewsOf(cotangents), gradients);
+    vjpOn(inputs, viewsOf(cotangents), gradients, nullptr);
     return results;
   }
 
-  void runOn(const Views &inputs, const Views &outputs) override {
+  void runOn(const Views &inputs, const Views &outputs, void *stream) override {
     const CallSizes sizes = sizesOf(inputs);
-    auto bindings = bind(inputs);
+    auto arguments = bind(inputs);
     for (const ValueSpec &spec : out) {
       auto it = outputs.find(spec.name);
       if (it == outputs.end())
         throw RuntimeError(RuntimeError::Kind::NotFound,
                            "output '" + spec.name + "' is missing; outputs are " + names(out));
       expect(spec, it->second, sizes.of(spec), "output");
-      bindings.push_back(it->second.data);
+      arguments.push_back(argumentOf(it->second));
     }
-    execute(forwardProgram, /*isVjp=*/false, sizes, bindings, in.size());
+    execute(forwardProgram, /*isVjp=*/false, {sizes, arguments, in.size(), stream});
   }
 
-  void vjpOn(const Views &inputs, const Views &cotangents, const Views &gradients) override {
+  void vjpOn(const Views &inputs, const Views &cotangents, const Views &gradients, void *stream) override {
     const CallSizes sizes = sizesOf(inputs);
-    auto bindings = bind(inputs);
+    auto arguments = bind(inputs);
     for (const auto &[name, tensor] : cotangents)
       if (std::none_of(out.begin(), out.end(), [&, &n = name](const ValueSpec &spec) { return spec.name == n; }))
         throw RuntimeError(RuntimeError::Kind::NotFound, "no output is called '" + name + "'; outputs are " + names(out));
@@ -122,20 +122,22 @@ public:
     own.reserve(out.size() + in.size());
     auto push = [&](const Views &given, const ValueSpec &spec, const char *what) {
       auto it = given.find(spec.name);
-      if (it == given.end()) {
-        bindings.push_back(own.emplace_back(spec.dtype, sizes.of(spec)).view().data);
-        return;
+      if (it != given.end()) {
+        expect(spec, it->second, sizes.of(spec), what);
+        arguments.push_back(argumentOf(it->second));
+      } else {
+        arguments.push_back(isForGpu() ? Argument()
+                                       : Argument{own.emplace_back(spec.dtype, sizes.of(spec)).view().data});
       }
-      expect(spec, it->second, sizes.of(spec), what);
-      bindings.push_back(it->second.data);
     };
     for (const ValueSpec &spec : out)
       if (runtime::isFloating(spec.dtype))
         push(cotangents, spec, "cotangent of");
+    const size_t read = arguments.size();
     for (const ValueSpec &spec : in)
       if (runtime::isFloating(spec.dtype))
         push(gradients, spec, "gradient of");
-    execute(backwardProgram, /*isVjp=*/true, sizes, bindings, in.size() + out.size());
+    execute(backwardProgram, /*isVjp=*/true, {sizes, arguments, read, stream});
   }
 
   /// B and T from the inputs; every input checked against them.
@@ -161,6 +163,9 @@ public:
                                                                   std::to_string(sizes.T));
     for (const ValueSpec &spec : in)
       expect(spec, given.at(spec.name), sizes.of(spec), "input");
+    if (compilation.options.documents && given.at(kPositions).isOnGpu)
+      throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                         "expected 'positions' in host memory, where they are checked, but got memory of the GPU");
     if (compilation.options.documents)
       train::checkPositions({static_cast<const int32_t *>(given.at(kPositions).data), size_t(sizes.B * sizes.T)},
                             sizes.B, sizes.T);
@@ -184,8 +189,14 @@ private:
     return text;
   }
 
-  static void expect(const ValueSpec &spec, const TensorView &tensor, const std::vector<int64_t> &shape,
-                     const char *what) {
+  bool isForGpu() const { return compilation.options.target == Target::Cuda; }
+
+  void expect(const ValueSpec &spec, const TensorView &tensor, const std::vector<int64_t> &shape,
+              const char *what) const {
+    if (tensor.isOnGpu && !isForGpu())
+      throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                         std::string("expected ") + what + " '" + spec.name +
+                             "' in host memory, since the program is compiled for the CPU, but got memory of the GPU");
     if (tensor.dtype == spec.dtype && tensor.shape == shape)
       return;
     throw RuntimeError(RuntimeError::Kind::InvalidArgument,
@@ -194,11 +205,14 @@ private:
                            std::string(dtypeName(tensor.dtype)) + " " + runtime::shapeText(tensor.shape));
   }
 
-  std::vector<void *> bind(const Views &given) const {
-    std::vector<void *> bindings;
+  using Argument = CudaProgram::Argument;
+  static Argument argumentOf(const TensorView &tensor) { return {tensor.data, tensor.isOnGpu}; }
+
+  std::vector<Argument> bind(const Views &given) const {
+    std::vector<Argument> arguments;
     for (const ValueSpec &spec : in)
-      bindings.push_back(given.at(spec.name).data);
-    return bindings;
+      arguments.push_back(argumentOf(given.at(spec.name)));
+    return arguments;
   }
 
   std::string entryName(bool isVjp) {
@@ -206,13 +220,19 @@ private:
     return entryOf(*module).getName().str() + (isVjp ? ".vjp" : "");
   }
 
-  /// A compiled function: bindings in host memory, the first `inputs` of them to read.
-  using Runner = std::function<void(const CallSizes &, std::span<void *const> bindings, size_t inputs)>;
+  struct Call {
+    const CallSizes &sizes;
+    std::span<const Argument> arguments;
+    size_t inputs; ///< So many of them are read, the others written.
+    void *stream;
+  };
+  /// A compiled function.
+  using Runner = std::function<void(const Call &)>;
 
-  void execute(Runner &runner, bool isVjp, const CallSizes &sizes, std::span<void *const> bindings, size_t inputs) {
+  void execute(Runner &runner, bool isVjp, const Call &call) {
     if (!runner)
       runner = compile(isVjp);
-    runner(sizes, bindings, inputs);
+    runner(call);
   }
 
   /// Compiles one function of the entry's module; the others only serve it.
@@ -233,22 +253,24 @@ private:
       compilation.fuse(*module);
       return module;
     };
-    if (compilation.options.target == Target::Cuda) {
+    if (isForGpu()) {
       // The name is known beforehand: that of the entry, and what buildVjp makes of it.
       const std::string entry = entryName(isVjp);
       auto cuda = std::make_shared<CudaProgram>(compilation, cudaEngine(), build, llvm::StringRef(entry));
       name = entry;
-      return [cuda, name](const CallSizes &sizes, std::span<void *const> bindings, size_t inputs) {
-        cuda->runOnHost(name, sizes.B, sizes.T, bindings, inputs);
+      return [cuda, name](const Call &call) {
+        cuda->run(name, call.sizes.B, call.sizes.T, call.arguments, call.inputs, call.stream);
       };
     }
     auto module = build();
     auto result = CpuProgram::compile(*module, {name}, compilation.threads());
     if (failed(result))
       compilation.fail();
-    return [cpu = std::shared_ptr<CpuProgram>(std::move(*result)), name](const CallSizes &sizes,
-                                                                         std::span<void *const> bindings, size_t) {
-      cpu->entry(name).run(sizes.B, sizes.T, bindings);
+    return [cpu = std::shared_ptr<CpuProgram>(std::move(*result)), name](const Call &call) {
+      std::vector<void *> bindings;
+      for (const Argument &argument : call.arguments)
+        bindings.push_back(argument.data);
+      cpu->entry(name).run(call.sizes.B, call.sizes.T, bindings);
     };
   }
 

@@ -243,6 +243,8 @@ Stream::Stream()
           "creating a stream", [](void *stream) { opened().f.destroyStream(stream); },
           [](void **to) { return api().createStream(to, kNonBlocking); })) {}
 
+Stream Stream::borrowed(void *handle) { return Stream(Handle(handle, {[](void *) {}})); }
+
 void Stream::synchronize() const { check(api().synchronizeStream(raw.get()), "waiting for the GPU"); }
 void Stream::wait(const Event &event) const {
   check(api().waitEvent(raw.get(), event.raw.get(), 0), "waiting for an event");

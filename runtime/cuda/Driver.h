@@ -54,6 +54,8 @@ class Event;
 class Stream {
 public:
   Stream();
+  /// Somebody else's CUstream, who keeps it; null is the default stream.
+  static Stream borrowed(void *handle);
 
   /// Returns when all work is done. Errors of that work appear here.
   void synchronize() const;
@@ -68,6 +70,8 @@ public:
   void *handle() const { return raw.get(); } ///< CUstream
 
 private:
+  explicit Stream(Handle raw) : raw(std::move(raw)) {}
+
   Handle raw;
 };
 

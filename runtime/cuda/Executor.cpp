@@ -161,6 +161,7 @@ CudaExecutor::CudaExecutor(Engine &engine, Plan plan, std::vector<KernelText> gi
   const std::vector<ProgramText> builtins = builtinPrograms(thePlan);
   for (const ProgramText &program : builtins)
     programs.push_back(&program);
+  const std::lock_guard turn(engine.mutex);
   engine.kernels.compile(programs);
   for (const KernelText &text : texts)
     functions.push_back(&engine.kernels.function(text.program, text.name));
@@ -185,7 +186,10 @@ std::byte *CudaExecutor::reserve(int64_t B, int64_t T) {
   return engine.reserve(place(B, T).bytes, "a plan of " + sizesText(B, T));
 }
 
-void CudaExecutor::prepare(int64_t B, int64_t T) { reserve(B, T); }
+void CudaExecutor::prepare(int64_t B, int64_t T) {
+  const std::lock_guard turn(engine.mutex);
+  reserve(B, T);
+}
 
 CudaExecutor::Run CudaExecutor::start(int64_t B, int64_t T, std::span<void *const> bindings) {
   const Place &own = place(B, T);
@@ -215,6 +219,7 @@ void CudaExecutor::step(const Run &run, size_t number) {
 }
 
 void CudaExecutor::enqueue(int64_t B, int64_t T, std::span<void *const> bindings) {
+  const std::lock_guard turn(engine.mutex);
   const Run run = start(B, T, bindings);
   for (size_t i = 0; i < thePlan.steps.size(); ++i)
     step(run, i);
@@ -238,6 +243,7 @@ void CudaExecutor::run(int64_t B, int64_t T, std::span<void *const> bindings) {
     throw RuntimeError(RuntimeError::Kind::Internal, "expected " + std::to_string(thePlan.bindings) +
                                                          " arrays for a plan, but got " +
                                                          std::to_string(bindings.size()));
+  const std::lock_guard turn(engine.mutex);
   if (onStep)
     return profile(B, T, bindings);
   if (!usesGraphs || isSynchronous)

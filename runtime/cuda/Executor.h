@@ -10,12 +10,14 @@
 #include "runtime/cuda/Kernels.h"
 #include "runtime/cuda/Program.h"
 
+#include <mutex>
 #include <optional>
 #include <span>
 
 namespace tidegate::runtime::cuda {
 
-/// What the plans of a process share. They run one after the other on one stream, so one arena serves them all.
+/// What the plans of a process share. They run one after the other on one stream, so one arena serves them all;
+/// threads take turns with `mutex`.
 class Engine {
 public:
   explicit Engine(KernelCache cache = KernelCache(KernelCache::defaultDirectory()));
@@ -29,6 +31,7 @@ public:
   Kernels kernels;
   Blas blas;
   Builtins builtins;
+  std::recursive_mutex mutex;
 
 private:
   DeviceMemory arena;

@@ -6,47 +6,7 @@ import numpy as np
 import pytest
 from tidegate import fla
 
-from naive import linear_attention, unit
-
-
-def numbers(rng, B=2, T=33, H=2, HV=2, K=8, V=6):
-    """Tensors that suit every operator; log gates from 0 to strong."""
-    q, k = (rng.normal(size=(B, T, H, K)) for _ in range(2))
-    k = k / np.linalg.norm(k, axis=-1, keepdims=True)
-    return {"q": q, "k": k, "v": rng.normal(size=(B, T, HV, V)), "gk": -rng.exponential(0.3, (B, T, HV, K)),
-            "g": -rng.exponential(0.3, (B, T, HV)), "gv": -rng.exponential(0.3, (B, T, HV, V)),
-            "beta": rng.uniform(0, 1, (B, T, HV))}
-
-
-# Operator, names of its tensors in order, and what the loop takes of them (lib: NumPy or torch).
-OPERATORS = {
-    "chunk_gla": (("q", "k", "v", "gk"), lambda lib, x: {"decay": lib.exp(x["gk"])}),
-    "fused_recurrent_gla": (("q", "k", "v", "gk"), lambda lib, x: {"decay": lib.exp(x["gk"])}),
-    "chunk_simple_gla": (("q", "k", "v", "g"), lambda lib, x: {"decay": lib.exp(x["g"])}),
-    "fused_recurrent_simple_gla": (("q", "k", "v", "g"), lambda lib, x: {"decay": lib.exp(x["g"])}),
-    "chunk_delta_rule": (("q", "k", "v", "beta"), lambda lib, x: {"beta": x["beta"]}),
-    "fused_recurrent_delta_rule": (("q", "k", "v", "beta"), lambda lib, x: {"beta": x["beta"]}),
-    "chunk_gated_delta_rule": (("q", "k", "v", "g", "beta"),
-                               lambda lib, x: {"decay": lib.exp(x["g"]), "beta": x["beta"]}),
-    "chunk_kda": (("q", "k", "v", "gk", "beta"), lambda lib, x: {"decay": lib.exp(x["gk"]), "beta": x["beta"]}),
-    "fused_recurrent_kda": (("q", "k", "v", "gk", "beta"),
-                            lambda lib, x: {"decay": lib.exp(x["gk"]), "beta": x["beta"]}),
-    "chunk_retention": (("q", "k", "v"), lambda lib, x: {"decay": retention(lib, x["q"])}),
-    "fused_recurrent_retention": (("q", "k", "v"), lambda lib, x: {"decay": retention(lib, x["q"])}),
-}
-GROUPED = ["chunk_gated_delta_rule", "chunk_kda", "fused_recurrent_kda"]
-
-
-def retention(lib, q):
-    rates = 1 - 2.0 ** (-5 - np.arange(q.shape[2]))
-    rates = rates if lib is np else lib.from_numpy(rates)
-    return lib.ones(q.shape[:3], dtype=lib.float64) * rates
-
-
-def loop(lib, name, x, S0, scale=None):
-    """The operator's o and final state by the loop."""
-    return linear_attention(lib, x["q"], x["k"], x["v"], S0, x["q"].shape[-1] ** -0.5 if scale is None else scale,
-                            **OPERATORS[name][1](lib, x))
+from naive import GROUPED, OPERATORS, linear_attention, loop, numbers, unit
 
 
 def call(name, x, **options):

@@ -105,13 +105,38 @@ def test_what_is_no_tensor_is_refused(entry):
         native.run({}, {name: x})
 
 
-def test_device_memory_is_refused(entry):
-    class OnDevice(Dlpack):
-        def __dlpack_device__(self):
-            return (2, 0)
+class OnDevice(Dlpack):
+    """Says that it is elsewhere, and hears on which stream it is going to be used."""
 
-    with pytest.raises(ValueError, match="on a device .DLPack type 2.*host memory"):
-        entry(OnDevice(np.ones((1, 2, 3), np.float32)))
+    def __init__(self, array, device, number=0):
+        super().__init__(array)
+        self.device, self.streams = (device, number), []
+
+    def __dlpack__(self, **options):
+        self.streams.append(options.get("stream"))
+        return self.array.__dlpack__()
+
+    def __dlpack_device__(self):
+        return self.device
+
+
+def test_memory_of_a_gpu_is_refused_by_a_program_for_the_cpu(entry):
+    x = OnDevice(np.ones((1, 2, 3), np.float32), 2)
+    with pytest.raises(ValueError, match="input 'x' in host memory, since the program is compiled for the CPU"):
+        entry(x)
+    native = entry.compiled({"x": x})
+    for stream, told in ((0, 1), (77, 77)):  # DLPack counts the default stream as 1.
+        with pytest.raises(ValueError, match="host memory"):
+            native.run({"x": x}, {}, stream)
+        assert x.streams[-1] == told
+
+
+def test_other_devices_are_refused_by_name(entry):
+    x = np.ones((1, 2, 3), np.float32)
+    with pytest.raises(ValueError, match="on GPU 1; programs run on GPU 0"):
+        entry(OnDevice(x, 2, 1))
+    with pytest.raises(ValueError, match="DLPack type 8; programs take"):
+        entry(OnDevice(x, 8))
 
 
 def test_version():

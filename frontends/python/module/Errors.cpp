@@ -33,7 +33,8 @@ void raiseRuntimeError(const RuntimeError &error) {
   case RuntimeError::Kind::InvalidArgument: return PyErr_SetString(PyExc_ValueError, error.what());
   case RuntimeError::Kind::NotFound: return raise(classOf("NotFoundError"), py::str(error.what()));
   case RuntimeError::Kind::Corrupt: return raise(classOf("CorruptError"), py::str(error.what()));
-  case RuntimeError::Kind::Io: return PyErr_SetString(PyExc_OSError, error.what());
+  case RuntimeError::Kind::Io:
+  case RuntimeError::Kind::Device: return PyErr_SetString(PyExc_OSError, error.what());
   case RuntimeError::Kind::Internal: return raise(classOf("InternalError"), py::str(error.what()));
   }
 }

@@ -173,8 +173,8 @@ void python::bindModel(py::module_ &module) {
   py::class_<Decoder>(module, "Decoder", "Token by token: the recurrent state stays between calls.")
       .def("feed", &Decoder::feed, py::arg("ids"), py::arg("positions") = py::none());
 
-  module.def("initialise", [](const std::string &init, const std::string &name, uint64_t seed, py::object array) {
-    const Borrowed target(name, array, true);
+  module.def("initialise", [](const std::string &init, const std::string &name, uint64_t seed, const py::array &array) {
+    const Borrowed target(name, array, true, kUnused);
     train::initialise(train::parseInit(init, name), name, seed,
                       {target.view().dtype, target.view().data, runtime::elementCount(target.view().shape)});
   }, "Fills an array as a model's weight of this name.");

@@ -66,19 +66,21 @@ public:
   const std::vector<ValueSpec> &outputs() const { return entry->outputs(); }
 
   std::pair<int64_t, int64_t> sizes(const py::dict &inputs) {
-    const CallSizes sizes = entry->sizesOf(BorrowedTensors(inputs, false).views());
+    const CallSizes sizes = entry->sizesOf(BorrowedTensors(inputs, false, kUnused).views());
     return {sizes.B, sizes.T};
   }
-  void run(const py::dict &inputs, const py::dict &outputs) {
-    const BorrowedTensors in(inputs, false), out(outputs, true);
-    alone([&] { entry->runOn(in.views(), out.views()); });
+  void run(const py::dict &inputs, const py::dict &outputs, int64_t stream) {
+    const BorrowedTensors in(inputs, false, stream), out(outputs, true, stream);
+    alone([&] { entry->runOn(in.views(), out.views(), streamOf(stream)); });
   }
-  void vjp(const py::dict &inputs, const py::dict &cotangents, const py::dict &gradients) {
-    const BorrowedTensors in(inputs, false), seeds(cotangents, false), out(gradients, true);
-    alone([&] { entry->vjpOn(in.views(), seeds.views(), out.views()); });
+  void vjp(const py::dict &inputs, const py::dict &cotangents, const py::dict &gradients, int64_t stream) {
+    const BorrowedTensors in(inputs, false, stream), seeds(cotangents, false, stream), out(gradients, true, stream);
+    alone([&] { entry->vjpOn(in.views(), seeds.views(), out.views(), streamOf(stream)); });
   }
 
 private:
+  static void *streamOf(int64_t handle) { return reinterpret_cast<void *>(handle); }
+
   template <typename F>
   void alone(const F &work) {
     py::gil_scoped_release release;
@@ -185,8 +187,8 @@ void python::bindProgram(py::module_ &module) {
         return inits;
       })
       .def("sizes", &Entry::sizes)
-      .def("run", &Entry::run)
-      .def("vjp", &Entry::vjp);
+      .def("run", &Entry::run, py::arg("inputs"), py::arg("outputs"), py::arg("stream") = 0)
+      .def("vjp", &Entry::vjp, py::arg("inputs"), py::arg("cotangents"), py::arg("gradients"), py::arg("stream") = 0);
 
   module.def("stages", &stages, "Names that emit takes, each with a line of help.");
 }

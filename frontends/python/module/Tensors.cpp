@@ -27,7 +27,9 @@ struct DlManagedTensor {
   void *context;
   void (*deleter)(DlManagedTensor *);
 };
-enum { kDlCpu = 1, kDlCudaHost = 3 };
+enum { kDlCpu = 1, kDlCuda = 2, kDlCudaHost = 3, kDlCudaManaged = 13 };
+/// How __dlpack__ is told the default stream of CUDA.
+constexpr int64_t kDlDefaultStream = 1;
 enum { kDlInt = 0, kDlFloat = 2, kDlBfloat = 4 };
 
 std::string quoted(const std::string &name) { return "tensor '" + name + "'"; }
@@ -71,11 +73,11 @@ py::dtype numpyType(Dtype dtype) {
 
 } // namespace
 
-Borrowed::Borrowed(const std::string &name, py::handle object, bool written) {
+Borrowed::Borrowed(const std::string &name, py::handle object, bool written, int64_t stream) {
   if (py::isinstance<py::array>(object))
     borrowArray(name, py::reinterpret_borrow<py::array>(object), written);
   else if (py::hasattr(object, "__dlpack__"))
-    borrowDlpack(name, object);
+    borrowDlpack(name, object, stream);
   else
     throw py::type_error(quoted(name) + " is a " + std::string(py::str(py::type::of(object).attr("__name__"))) +
                          "; expected a NumPy array or an object with __dlpack__");
@@ -99,12 +101,17 @@ void Borrowed::borrowArray(const std::string &name, py::array array, bool writte
   owner = std::move(array);
 }
 
-void Borrowed::borrowDlpack(const std::string &name, py::handle object) {
-  const int device = object.attr("__dlpack_device__")().cast<py::tuple>()[0].cast<int>();
-  if (device != kDlCpu && device != kDlCudaHost)
-    throw py::value_error(quoted(name) + " is on a device (DLPack type " + std::to_string(device) +
-                          "); programs take tensors in host memory");
-  py::object capsule = object.attr("__dlpack__")();
+void Borrowed::borrowDlpack(const std::string &name, py::handle object, int64_t stream) {
+  const auto [device, number] = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
+  memory.isOnGpu = device == kDlCuda || device == kDlCudaManaged;
+  if (!memory.isOnGpu && device != kDlCpu && device != kDlCudaHost)
+    throw py::value_error(quoted(name) + " is on a device of DLPack type " + std::to_string(device) +
+                          "; programs take tensors in host memory or on a CUDA device");
+  if (memory.isOnGpu && number != 0)
+    throw py::value_error(quoted(name) + " is on GPU " + std::to_string(number) +
+                          "; programs run on GPU 0, the first that CUDA_VISIBLE_DEVICES shows");
+  py::object capsule = memory.isOnGpu ? object.attr("__dlpack__")(py::arg("stream") = stream ? stream : kDlDefaultStream)
+                                      : object.attr("__dlpack__")();
   auto *managed = static_cast<DlManagedTensor *>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
   if (!managed)
     throw py::error_already_set();
@@ -125,11 +132,11 @@ void Borrowed::borrowDlpack(const std::string &name, py::handle object) {
   owner = std::move(capsule);
 }
 
-BorrowedTensors::BorrowedTensors(const py::dict &tensors, bool written) {
+BorrowedTensors::BorrowedTensors(const py::dict &tensors, bool written, int64_t stream) {
   owners.reserve(tensors.size());
   for (auto [name, object] : tensors) {
     auto text = name.cast<std::string>();
-    all.emplace(text, owners.emplace_back(text, object, written).view());
+    all.emplace(text, owners.emplace_back(text, object, written, stream).view());
   }
 }
 

@@ -10,20 +10,24 @@
 
 namespace tidegate::python {
 
+/// The stream of tensors of which only type and shape matter.
+constexpr int64_t kUnused = -1;
+
 /// A tensor of someone else's, without a copy. Keeps its owner alive, so it must
 /// be destroyed with the GIL held.
 class Borrowed {
 public:
+  /// `stream`: the CUstream on which memory of the GPU is going to be used, 0 the default one; or kUnused.
   /// Errors: TypeError for what is no tensor, or has an element type that no program takes;
-  ///         ValueError unless it is row-major, on the CPU, and writable if `written`.
-  Borrowed(const std::string &name, pybind11::handle object, bool written);
+  ///         ValueError unless it is row-major, on the CPU or the first GPU, and writable if `written`.
+  Borrowed(const std::string &name, pybind11::handle object, bool written, int64_t stream);
   Borrowed(Borrowed &&) = default;
 
   const TensorView &view() const { return memory; }
 
 private:
   void borrowArray(const std::string &name, pybind11::array array, bool written);
-  void borrowDlpack(const std::string &name, pybind11::handle object);
+  void borrowDlpack(const std::string &name, pybind11::handle object, int64_t stream);
 
   TensorView memory;
   pybind11::object owner; ///< The array, or the DLPack capsule.
@@ -32,7 +36,7 @@ private:
 /// The tensors of a call, by name.
 class BorrowedTensors {
 public:
-  BorrowedTensors(const pybind11::dict &tensors, bool written);
+  BorrowedTensors(const pybind11::dict &tensors, bool written, int64_t stream);
 
   const EntryProgram::Views &views() const { return all; }
 

@@ -8,7 +8,7 @@ error, since a silent conversion would hide what it costs.
 from __future__ import annotations
 
 import sys
-from typing import Any, Sequence
+from typing import Any, Iterable, Sequence
 
 import numpy as np
 
@@ -54,6 +54,21 @@ def prepare(name: str, value: Any) -> Any:
     return value  # Whatever else speaks DLPack.
 
 
+def stream_of(tensors: Iterable[Any]) -> int:
+    """The handle of the caller's CUDA stream: torch's current one if a tensor is torch's and on a GPU, else the default."""
+    for tensor in tensors:
+        if is_torch(tensor) and tensor.is_cuda:
+            import torch
+
+            return torch.cuda.current_stream(tensor.device).cuda_stream
+    return 0
+
+
+def to_host(value: Any) -> Any:
+    """A torch tensor on the CPU; anything else as it is."""
+    return value.cpu() if is_torch(value) else value
+
+
 def empty(like: Any, shape: Sequence[int], dtype: str) -> Any:
     """A new tensor of `like`'s library: torch's on its device, else NumPy's."""
     if is_torch(like):
@@ -72,7 +87,7 @@ def describe(value: Any) -> str:
 
 def positions_of(cu_seqlens: Any) -> np.ndarray:
     """The position of each token in its document, 1 x T int32, of boundaries 0, ..., T of one row."""
-    cuts = np.asarray(cu_seqlens.cpu() if is_torch(cu_seqlens) else cu_seqlens, np.int64)
+    cuts = np.asarray(to_host(cu_seqlens), np.int64)
     if cuts.ndim != 1 or len(cuts) < 2 or cuts[0] != 0 or (np.diff(cuts) < 1).any():
         raise ValueError(f"cu_seqlens: expected rising boundaries from 0 to T, but got {cuts.tolist()}")
     starts = np.repeat(cuts[:-1], np.diff(cuts))

@@ -59,7 +59,8 @@ def compile(source: str | os.PathLike[str], params: Mapping[str, Param] | None =
 class Program:
     """A program with its params.
 
-    device: "cpu" or "cuda"; tensors are in host memory for both.
+    device: "cpu" or "cuda". For "cuda" tensors may lie on GPU 0, where they are used as they are, in order with the
+        caller's stream; those in host memory are copied to the GPU and back.
     precision: "f32" or "f64", of everything floating; "bf16" (cuda) computes in bf16 on f32 tensors.
     form: "chunk", the derived chunk-parallel form of recurrences, or "token", as they are written.
     chunk: tokens of a chunk (0: the compiler's choice). threads: 0 is all cores.
@@ -225,7 +226,7 @@ class Entry:
         with self._told(tensors, {**(weights or {}), **named}) as inputs:
             compiled = self.compiled(inputs, sizes)
             outputs = self._outputs(compiled, inputs)
-            compiled.run(inputs, outputs)
+            compiled.run(inputs, outputs, arrays.stream_of(inputs.values()))
         results = tuple(outputs.values())
         return results[0] if len(results) == 1 else results
 
@@ -242,7 +243,7 @@ class Entry:
             like = next(iter(inputs.values()))
             gradients = {name: arrays.empty(like, _shape(shape, B, T), dtype)
                          for name, shape, dtype in compiled.inputs if dtype.startswith("f")}
-            compiled.vjp(inputs, seeds, gradients)
+            compiled.vjp(inputs, seeds, gradients, arrays.stream_of(inputs.values()))
         return gradients
 
     def compiled(self, inputs: Mapping[str, Any], sizes: Mapping[str, int] | None = None) -> _tidegate.Entry:
@@ -272,6 +273,8 @@ class Entry:
         try:
             if "cu_seqlens" in given and "cu_seqlens" not in self.tensors:
                 given["positions"] = arrays.positions_of(given.pop("cu_seqlens"))
+            if "positions" in given and "positions" not in self.tensors:
+                given["positions"] = arrays.to_host(given["positions"])  # They are checked there.
             yield {name: arrays.prepare(name, tensor) for name, tensor in given.items()}
         except (CompileError, NotFoundError, ValueError, TypeError) as error:
             told = ", ".join(f"{name}: {arrays.describe(tensor)}" for name, tensor in given.items())

@@ -35,7 +35,7 @@ class _Call:
         with self.entry._told((), dict(zip(self.names, tensors))) as inputs:
             compiled = self.entry.compiled(inputs, self.sizes)
             outputs = self.entry._outputs(compiled, inputs)
-            compiled.run(inputs, outputs)
+            compiled.run(inputs, outputs, arrays.stream_of(inputs.values()))
         return list(outputs.values())
 
     def backward(self, tensors: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -28,9 +28,16 @@ __all__ = ["chunk_delta_rule", "chunk_gated_delta_rule", "chunk_gla", "chunk_kda
 
 
 @functools.lru_cache(maxsize=None)
-def _entry(file: str, name: str, precision: str, form: str, chunk: int, params: tuple[tuple[str, Any], ...]) -> Entry:
-    path = Path(__file__).with_name(file + ".tg")
-    return Program(path, dict(params), precision=precision, form=form, chunk=chunk).entry(name)
+def _compiled(file: str, name: str, params: tuple[tuple[str, Any], ...], **options: Any) -> Entry:
+    return Program(Path(__file__).with_name(file + ".tg"), dict(params), **options).entry(name)
+
+
+def _entry(file: str, name: str, lib: _Arrays, params: dict[str, Any], form: str = "chunk", chunk: int = 0) -> Entry:
+    """A function of a program, for the device and the type of the tensors."""
+    if lib.is_on_gpu:
+        form = "chunk"  # The token form is the CPU's.
+    return _compiled(file, name, tuple(sorted(params.items())), device="cuda" if lib.is_on_gpu else "cpu",
+                     precision=lib.precision, form=form, chunk=chunk)
 
 
 class _Arrays:
@@ -47,6 +54,9 @@ class _Arrays:
             self.lib, self.like = np, like
             self.is_double = like.dtype == np.float64
         self.state_type = self.lib.float64 if self.is_double else self.lib.float32
+        self.is_on_gpu = self.is_torch and like.is_cuda
+        is_half = self.is_torch and like.dtype == self.lib.bfloat16
+        self.precision = "f64" if self.is_double else "bf16" if is_half and self.is_on_gpu else "f32"
 
     def zeros(self, *shape: int) -> Any:
         where = {"device": self.like.device} if self.is_torch else {}
@@ -67,6 +77,7 @@ class _Arrays:
     def like_tokens(self, x: Any, tokens: Any) -> Any:
         """A number a head as one a token and head."""
         x = x if self.is_torch == arrays.is_torch(x) else self.lib.asarray(x)
+        x = x.to(self.like.device) if self.is_torch else x
         return self.spread(self.to(x, self.state_type), *tokens.shape[:2], len(x))
 
 
@@ -95,14 +106,14 @@ def _run(operator: str, file: str, name: str, tensors: dict[str, Any], *, scale:
     lib = _Arrays(q)
     B, T, H, K, V = *v.shape[:3], q.shape[-1], v.shape[-1]
     settings = {"scale": float(K**-0.5 if scale is None else scale), **params}
-    entry = _entry(file, name, "f64" if lib.is_double else "f32", form, chunk, tuple(sorted(settings.items())))
+    entry = _entry(file, name, lib, settings, form, chunk)
     call = _caller_of(entry, lib)
     N = B
     if cu_seqlens is not None:
         if B != 1:
             raise ValueError(f"{operator}: with cu_seqlens the sequences are one row after the other, "
                              f"but the batch size is {B}")
-        cuts = [int(cut) for cut in cu_seqlens]
+        cuts = [int(cut) for cut in arrays.to_host(cu_seqlens)]
         positions = arrays.positions_of(cuts)
         if cuts[-1] != T:
             raise ValueError(f"{operator}: cu_seqlens ends at {cuts[-1]}, but there are {T} tokens")
@@ -277,7 +288,7 @@ def _raw_gate(operator, g, v, A_log, dt_bias, lower_bound=None):
     rate = lib.zeros(HV) if A_log is None else lib.to(A_log, lib.state_type).reshape(HV)
     rate = lib.spread(lib.lib.exp(rate)[:, None], *g.shape[:3], 1)
     params = {} if lower_bound is None else {"lower_bound": float(lower_bound)}
-    entry = _entry("delta", "gate", "f64" if lib.is_double else "f32", "chunk", 0, tuple(params.items()))
+    entry = _entry("delta", "gate", lib, params)
     if not lib.is_torch:
         return entry(raw, rate).reshape(g.shape)
     from .. import torch as bridge
