@@ -6,6 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import tidegate
+import tidegate.fla
 import tidegate.torch as bridge
 
 from conftest import SMALL
@@ -141,9 +142,8 @@ needs_custom_op = pytest.mark.skipif(not hasattr(torch.library, "custom_op"),
 @needs_custom_op
 def test_operators_pass_torchs_own_check(rng):
     entry = tidegate.compile(SCAN, precision="f64").gated
-    bridge.function(entry)(*tensors(rng))
-    number = bridge._number_of(entry, ("q", "k", "v", "a"), {})
-    torch.library.opcheck(torch.ops.tidegate.call, (number, tensors(rng)))
+    function = bridge.function(entry)
+    torch.library.opcheck(torch.ops.tidegate.call, (function._number, "q k v a", tensors(rng)))
 
 
 @needs_custom_op
@@ -165,6 +165,20 @@ def test_torch_compile_keeps_one_graph(rng, backend):
         assert (a.grad - b.grad).abs().max() <= 1e-12 * max(1, b.grad.abs().max())
     longer = compiled(*tensors(rng, T=90))
     assert longer.shape[1] == 90
+
+
+@needs_custom_op
+def test_torch_compile_leaves_operators_as_they_are(rng):
+    """Those of tidegate.fla break the graph."""
+    q, k, v, a = tensors(rng, torch.float32)
+
+    def layer(q, k, v, g):
+        return torch.tanh(tidegate.fla.chunk_gla(q * 2, k, v, g)[0])
+
+    o, expected = torch.compile(layer, backend="aot_eager")(q, k, v, a.log()), layer(q, k, v, a.log())
+    assert (o - expected).abs().max() < 1e-6
+    o.sum().backward()
+    assert q.grad.abs().max() > 0
 
 
 @needs_custom_op

@@ -25,11 +25,9 @@ _PRECISIONS = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.float32
 class _Call:
     """An entry and the names of the tensors that it is called with."""
 
-    def __init__(self, entry: Entry, names: tuple[str, ...], sizes: Mapping[str, int]):
-        self.entry, self.names, self.sizes = entry, names, dict(sizes)
-
-    def inputs(self, tensors: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {name: arrays.prepare(name, tensor) for name, tensor in zip(self.names, tensors)}
+    def __init__(self, number: int, names: str):
+        self.entry, self.sizes = _entries[number]
+        self.names = names.split()
 
     def forward(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         with self.entry._told((), dict(zip(self.names, tensors))) as inputs:
@@ -62,77 +60,79 @@ class _Call:
                  getattr(torch, arrays.DTYPES[dtype].__name__)) for _, shape, dtype in compiled.outputs]
 
 
-_calls: list[_Call] = []  # Operators take numbers, not objects: a call by its place in this list.
-_known: dict[Any, int] = {}
+# Operators take numbers and texts, not objects: an entry and its sizes by their place in this list, names of tensors
+# with spaces between. Entries are put here when a Function is made, which no compiler traces.
+_entries: list[tuple[Entry, dict[str, int]]] = []
 
 
-def _number_of(entry: Entry, names: tuple[str, ...], sizes: Mapping[str, int]) -> int:
-    key = (id(entry), names, tuple(sorted(sizes.items())))
-    if key not in _known:
-        _known[key] = len(_calls)
-        _calls.append(_Call(entry, names, sizes))
-    return _known[key]
+def _number_of(entry: Entry, sizes: Mapping[str, int]) -> int:
+    key = (entry, dict(sizes))
+    if key not in _entries:
+        _entries.append(key)
+    return _entries.index(key)
 
 
 if hasattr(torch.library, "custom_op"):
 
     @torch.library.custom_op("tidegate::call", mutates_args=())
-    def _call(number: int, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        return _calls[number].forward(tensors)
+    def _call(number: int, names: str, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        return _Call(number, names).forward(tensors)
 
     @_call.register_fake
-    def _(number, tensors):
-        return [tensors[0].new_empty(shape, dtype=dtype) for shape, dtype in _calls[number].shapes(tensors)]
+    def _(number, names, tensors):
+        return [tensors[0].new_empty(shape, dtype=dtype) for shape, dtype in _Call(number, names).shapes(tensors)]
 
     @torch.library.custom_op("tidegate::vjp", mutates_args=())
-    def _vjp(number: int, tensors: list[torch.Tensor], cotangents: list[torch.Tensor]) -> list[torch.Tensor]:
-        return _calls[number].backward(tensors, cotangents)
+    def _vjp(number: int, names: str, tensors: list[torch.Tensor],
+             cotangents: list[torch.Tensor]) -> list[torch.Tensor]:
+        return _Call(number, names).backward(tensors, cotangents)
 
     @_vjp.register_fake
-    def _(number, tensors, cotangents):
+    def _(number, names, tensors, cotangents):
         return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
 
     def _keep(ctx, inputs, output):
-        ctx.number, tensors = inputs
+        ctx.number, ctx.names, tensors = inputs
         ctx.shapes = [(result.shape, result.dtype, result.device) for result in output]
         ctx.save_for_backward(*tensors)
 
     def _backward(ctx, cotangents):
         seeds = [torch.zeros(shape, dtype=dtype, device=device) if seed is None else seed
                  for seed, (shape, dtype, device) in zip(cotangents, ctx.shapes)]
-        found = torch.ops.tidegate.vjp(ctx.number, list(ctx.saved_tensors), seeds)
-        return None, [gradient if tensor.is_floating_point() else None
-                      for gradient, tensor in zip(found, ctx.saved_tensors)]
+        found = torch.ops.tidegate.vjp(ctx.number, ctx.names, list(ctx.saved_tensors), seeds)
+        return None, None, [gradient if tensor.is_floating_point() else None
+                            for gradient, tensor in zip(found, ctx.saved_tensors)]
 
     _call.register_autograd(_backward, setup_context=_keep)
 
-    def _apply(number: int, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        return torch.ops.tidegate.call(number, tensors)
+    def _apply(number: int, names: str, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        return torch.ops.tidegate.call(number, names, tensors)
 
 else:  # Before PyTorch 2.4: autograd without torch.compile.
 
     class _Function(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, number, *tensors):
-            ctx.number = number
+        def forward(ctx, call, *tensors):
+            ctx.call = call
             ctx.save_for_backward(*tensors)
-            return tuple(_calls[number].forward(tensors))
+            return tuple(call.forward(tensors))
 
         @staticmethod
         def backward(ctx, *cotangents):
-            found = _calls[ctx.number].backward(ctx.saved_tensors, cotangents)
+            found = ctx.call.backward(ctx.saved_tensors, cotangents)
             return None, *(gradient if tensor.is_floating_point() else None
                            for gradient, tensor in zip(found, ctx.saved_tensors))
 
-    def _apply(number: int, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        return list(_Function.apply(number, *tensors))
+    def _apply(number: int, names: str, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        return list(_Function.apply(_Call(number, names), *tensors))
 
 
 class Function:
     """A function of a program on tensors, with autograd. Arguments as those of `tidegate.Entry`."""
 
     def __init__(self, entry: Entry, sizes: Mapping[str, int] | None = None):
-        self.entry, self.sizes = entry, dict(sizes or {})
+        self.entry = entry
+        self._number = _number_of(entry, sizes or {})
         self._dtype = _PRECISIONS[entry.program.precision]
 
     def __call__(self, *tensors: torch.Tensor, weights: Mapping[str, torch.Tensor] | None = None,
@@ -143,9 +143,8 @@ class Function:
         if "cu_seqlens" in given and "cu_seqlens" not in self.entry.tensors:
             given["positions"] = torch.from_numpy(arrays.positions_of(given.pop("cu_seqlens")))
         first = next((tensor.dtype for tensor in given.values() if tensor.is_floating_point()), self._dtype)
-        names = tuple(given)
         converted = [tensor.to(self._dtype) if tensor.is_floating_point() else tensor for tensor in given.values()]
-        results = _apply(_number_of(self.entry, names, self.sizes), converted)
+        results = _apply(self._number, " ".join(given), converted)
         results = [result.to(first) if result.is_floating_point() else result for result in results]
         return results[0] if len(results) == 1 else tuple(results)
 

@@ -18,6 +18,11 @@ from typing import Any, Callable
 
 import numpy as np
 
+try:
+    from torch.compiler import disable as _opaque
+except ImportError:  # no PyTorch, or one without torch.compile
+    _opaque = None
+
 from .. import arrays
 from ..program import Entry, Program
 
@@ -373,3 +378,8 @@ def fused_recurrent_kda(q, k, v, g, beta, A_log=None, dt_bias=None, scale=None, 
     return _kda("fused_recurrent_kda", "token", q, k, v, g, beta, scale, initial_state, output_final_state,
                 use_qk_l2norm_in_kernel, use_gate_in_kernel, A_log, dt_bias, use_beta_sigmoid_in_kernel,
                 allow_neg_eigval, lower_bound, state_v_first, cu_seqlens, others)
+
+
+if _opaque:  # torch.compile leaves the operators as they are, between two graphs.
+    for _name in __all__:
+        globals()[_name] = _opaque(globals()[_name])
