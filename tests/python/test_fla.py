@@ -139,7 +139,7 @@ def test_float32_is_near(rng):
     near(o, loop(np, "chunk_gla", x, np.zeros((2, 2, 8, 6)))[0], 2e-6)
 
 
-@pytest.mark.parametrize("name,S0,packed", itertools.product(OPERATORS, [False, True], [False, True]))
+@pytest.mark.parametrize("name,S0,packed", list(itertools.product(OPERATORS, [False, True], [False, True])))
 def test_gradients(rng, name, S0, packed):
     torch = pytest.importorskip("torch")
     x = numbers(rng, B=1 if packed else 2, T=40)

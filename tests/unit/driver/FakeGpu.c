@@ -1,5 +1,5 @@
-// A driver and a run-time compiler without a GPU, for tests of what is put on streams in which order. Memory of this GPU
-// is the host's, copies happen at once, kernels do not run. Every call that concerns a stream is noted.
+// CUDA's driver, run-time compiler and matrix products without a GPU, for tests of what is put on streams in which order.
+// Memory of this GPU is the host's, copies happen at once, kernels do not run. Calls that concern a stream are noted.
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -100,3 +100,19 @@ int nvrtcGetCUBINSize() { return 1; }
 int nvrtcGetCUBIN() { return 1; }
 int nvrtcGetProgramLogSize() { return 1; }
 int nvrtcGetProgramLog() { return 1; }
+
+size_t cublasLtGetVersion(void) { return 130000; }
+const char *cublasLtGetStatusName(int status) { return "a fake multiplies nothing"; }
+int cublasLtCreate(void **library) { return number(library); }
+int cublasLtDestroy(void *library) { return done(); }
+int cublasLtMatmulPreferenceCreate(void **preference) { return number(preference); }
+int cublasLtMatmulPreferenceDestroy(void *preference) { return done(); }
+int cublasLtMatmulPreferenceSetAttribute() { return done(); }
+int cublasLtMatmulDescCreate() { return 1; }
+int cublasLtMatmulDescDestroy() { return 1; }
+int cublasLtMatmulDescSetAttribute() { return 1; }
+int cublasLtMatrixLayoutCreate() { return 1; }
+int cublasLtMatrixLayoutDestroy() { return 1; }
+int cublasLtMatrixLayoutSetAttribute() { return 1; }
+int cublasLtMatmulAlgoGetHeuristic() { return 1; }
+int cublasLtMatmul() { return 1; }
