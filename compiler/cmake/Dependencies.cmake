@@ -46,15 +46,6 @@ find_package(Boost REQUIRED COMPONENTS program_options)
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(ZLIB REQUIRED)
 
-# The CUDA back end is loaded at run time; the toolkit's headers decide whether
-# it is built at all.
-find_package(CUDAToolkit QUIET)
-if(CUDAToolkit_FOUND)
-  message(STATUS "CUDA: toolkit ${CUDAToolkit_VERSION} found (the CUDA back end is not built yet)")
-else()
-  message(STATUS "CUDA: toolkit not found, building for the CPU only")
-endif()
-
 if(TIDEGATE_STATIC_LLVM)
   if(NOT TARGET MLIRIR)
     message(FATAL_ERROR "TIDEGATE_STATIC_LLVM needs MLIR's static archives (libmlir-22-dev)")
