@@ -96,15 +96,14 @@ void Compilation::lowerRecurrences(ModuleOp module) {
     rec::RecToChunkOptions chunk;
     chunk.remarks = options.remarks;
     chunk.innerScales = options.target == Target::Cpu;
+    chunk.valuesFirst = options.target == Target::Cuda;
     if (options.chunk > 0)
       chunk.chunk = options.chunk;
-    else
-      (options.target == Target::Cuda ? chunk.wideChunk : chunk.narrowChunk) = 32;
+    else if (options.target == Target::Cpu)
+      chunk.narrowChunk = 32;
     pm.addPass(rec::createRecToChunk(chunk));
     pm.addPass(createCanonicalizerPass());
     pm.addPass(createCSEPass());
-    if (options.target == Target::Cuda)
-      pm.addPass(rec::createRecNarrowValues());
     if (options.lowRank == LowRank::Fused) {
       pm.addPass(rec::createRecSinkLowRank());
       pm.addPass(createCanonicalizerPass());
@@ -172,6 +171,7 @@ void Compilation::fuse(ModuleOp module) {
     pm.addPass(rec::createRecSplit());
     pm.addPass(createCanonicalizerPass());
     pm.addPass(createCSEPass());
+    pm.addPass(rec::createRecNarrowValues());
   }
   pm.addNestedPass<func::FuncOp>(nn::createFuseRows());
   if (options.precision == Precision::BF16)

@@ -32,5 +32,7 @@ struct Matrix {
 int64_t sharedBytes(mlir::RankedTensorType type, PlaceAttr place);
 /// From one stage of a load to the next.
 int64_t stageBytes(mlir::RankedTensorType type, PlaceAttr place);
+/// From one slice of a stream to the next.
+int64_t sliceBytes(StreamOp stream);
 
 } // namespace tidegate::tile

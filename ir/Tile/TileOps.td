@@ -93,6 +93,26 @@ def Tile_LoadOp : Tile_Op<"load", [Pure, SameOperandsAndResultType]> {
   let hasVerifier = 1;
 }
 
+def Tile_StreamOp : Tile_Op<"stream", [Pure, SameOperandsAndResultType]> {
+  let summary = "An operand that a product reads slice by slice from global memory";
+  let description = [{
+    The right side of one product, too large to lie in shared memory whole. Of its
+    dimension `along`, which the product sums over, `slice` entries are there at a
+    time while the next ones are under way: the place holds two slices.
+
+    Constraints: (C1) the operand is an argument of the scan's body, a matrix whose
+    sides are multiples of 16; (C2) the place is shared and swizzled; (C3) `slice`
+    is a multiple of 16 that divides dimension `along`; (C4) the only user is a
+    product, on its right side, contracted over `along`.
+
+    Example: `%S = tile.stream %arg0 along 1 slices 64 at #tile.place<shared, bf16, swizzled = true> : tensor<256x256xf32>`
+  }];
+  let arguments = (ins Tile_Float:$operand, I64Attr:$along, I64Attr:$slice, Tile_PlaceAttr:$place);
+  let results = (outs Tile_Float:$result);
+  let assemblyFormat = "$operand `along` $along `slices` $slice `at` $place attr-dict `:` type($operand)";
+  let hasVerifier = 1;
+}
+
 def Tile_Form : I32EnumAttr<"Form", "how the threads share the elements of a statement", [
     I32EnumAttrCase<"Fragment", 0, "fragment">,
     I32EnumAttrCase<"Elements", 1, "elements">,

@@ -109,7 +109,7 @@ public:
   ChunkBuilder(OpBuilder &outside, ScanOp token, const EventProgram &program, Lifter &lifter,
                const ChunkOptions &options)
       : outside(outside), token(token), program(program), lifter(lifter), options(options), chunk(options.chunk),
-        inside(outside.getContext()), a(inside, token.getLoc()) {
+        keyDim(options.valuesFirst ? 1 : 0), inside(outside.getContext()), a(inside, token.getLoc()) {
     element = Arithmetic::elementType(token.getBodyStates().front());
     body = new Block();
     region.push_back(body);
@@ -119,7 +119,9 @@ public:
   ChunkResults run() {
     Location loc = token.getLoc();
     readOperands();
-    auto stateType = RankedTensorType::get({program.keys, program.values}, element);
+    int64_t sides[] = {program.values, program.values};
+    sides[keyDim] = program.keys;
+    auto stateType = RankedTensorType::get(sides, element);
     if (program.reset.init)
       first = body->addArgument(stateType, loc);
     Value state = body->addArgument(stateType, loc);
@@ -150,9 +152,9 @@ private:
     Value key, value, reader, factor;
   };
 
-  /// A state from outside brought to B x H x K x V (H x K x V), or back.
+  /// A state from outside brought to the sides inside, B x H x K x V (H x K x V) or V x K, or back.
   Value transposed(Value state) {
-    if (program.keyDim == 0)
+    if (program.keyDim == keyDim)
       return state;
     auto permutation = llvm::to_vector(llvm::seq<int64_t>(0, cast<RankedTensorType>(state.getType()).getRank()));
     std::swap(permutation.back(), permutation[permutation.size() - 2]);
@@ -354,16 +356,16 @@ private:
     };
     Value decayOfValues = onValues([&](int64_t place) { return orOne(decayBefore(values, place)); });
     if (!documents)
-      return a.times(decayOfValues, a.dot(decayed, state, 1, 0));
+      return a.times(decayOfValues, a.dot(decayed, state, 1, keyDim));
     Value before = documents->beforeFirst(tiles.size());
-    Value result = a.times(decayOfValues, a.dot(documents->kept(before, decayed), state, 1, 0));
+    Value result = a.times(decayOfValues, a.dot(documents->kept(before, decayed), state, 1, keyDim));
     if (!first)
       return result;
     Value sinceBegins = rowsOf(tiles, [&](size_t i) -> Value {
       return tiles[i] ? a.times(tiles[i], decaySinceBegin(keys, placeOf(i))) : Value();
     });
     decayOfValues = onValues([&](int64_t place) { return orOne(decaySinceBegin(values, place)); });
-    return a.plus(result, a.times(decayOfValues, a.dot(documents->dropped(before, sinceBegins), first, 1, 0)));
+    return a.plus(result, a.times(decayOfValues, a.dot(documents->dropped(before, sinceBegins), first, 1, keyDim)));
   }
 
   /// A tile C x V, ones for null: what rows without decay are among others.
@@ -478,17 +480,19 @@ private:
         int64_t place = program.adds[i].place;
         return orOne(a.times(fineDecay(values, place), decayAfter(values, place)));
       }), pseudo);
-    return a.plus(next, a.dot(left, pseudo, 0, 0));
+    return a.plus(next, keyDim == 0 ? a.dot(left, pseudo, 0, 0) : a.dot(pseudo, left, 0, 0));
   }
 
   /// A state under decays of 1 x K and 1 x V; null is 1.
   Value scaled(Value state, Value ofKeys, Value ofValues) {
-    auto count = [](Value decay) { return cast<RankedTensorType>(decay.getType()).getNumElements(); };
-    if (ofKeys)
-      state = a.times(a.reshaped(ofKeys, {count(ofKeys), 1}), state);
-    if (ofValues)
-      state = a.times(a.reshaped(ofValues, {1, count(ofValues)}), state);
-    return state;
+    auto along = [&](int64_t dim, Value decay) {
+      if (!decay)
+        return decay;
+      int64_t sides[] = {1, 1};
+      sides[dim] = cast<RankedTensorType>(decay.getType()).getNumElements();
+      return a.reshaped(decay, sides);
+    };
+    return a.times(along(1 - keyDim, ofValues), a.times(along(keyDim, ofKeys), state));
   }
 
   OpBuilder &outside;
@@ -497,6 +501,7 @@ private:
   Lifter &lifter;
   ChunkOptions options;
   int64_t chunk;
+  int64_t keyDim; ///< The dimension of the state inside that is K.
   OpBuilder inside;
   Arithmetic a;
   Type element;

@@ -16,6 +16,7 @@ struct ChunkResults {
 struct ChunkOptions {
   int64_t chunk;            ///< Tokens of a chunk.
   bool innerScales = false; ///< Operands that are a tensor times a number per token are scaled inside.
+  bool valuesFirst = false; ///< States are V x K inside, else K x V.
   bool remarks = false;     ///< Says at each decay how it is evaluated.
 };
 

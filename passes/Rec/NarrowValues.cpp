@@ -1,7 +1,8 @@
 //===- NarrowValues.cpp - Wide states as heads side by side -----*- C++ -*-===//
-// Implements -rec-narrow-values. The columns of a state never meet: a scan whose
-// heads have K x V states is one with n times as many heads of K x V/n, in which n
-// neighbours share queries, keys and gates. In memory the values lie the same way.
+// Implements -rec-narrow-values. The rows of a V x K state never meet: a scan whose
+// heads have such states is one with n times as many heads of V/n x K, in which n
+// neighbours share queries, keys and gates. In memory values and states lie the
+// same way.
 //===----------------------------------------------------------------------===//
 #include "passes/Rec/Passes.h"
 
@@ -27,130 +28,193 @@ public:
 
   /// The number of slabs; 1: the scan stays as it is.
   int64_t slabs() {
-    if (scan.getChunk() == 1 || scan.getNumStates() != 1 || !scan.getInits().empty() || scan.getSaveStates() ||
-        scan.getOutHeads() || !scan.getFinalStates()[0].use_empty() || tensorOf(scan.getBodyStates()[0]).getRank() != 2)
+    if (scan.getChunk() == 1 || scan.getNumStates() != 1 || scan.getOutHeads() ||
+        tensorOf(scan.getBodyStates()[0]).getRank() != 2)
       return 1;
     auto state = tensorOf(scan.getBodyStates()[0]);
-    width = state.getDimSize(1);
+    width = state.getDimSize(0);
     for (int64_t n = 1; n <= width / 16; ++n)
-      if (width % n == 0 && width / n % 16 == 0 && state.getDimSize(0) * (width / n) <= elements)
-        return n == 1 || !findColumns() ? 1 : n;
+      if (width % n == 0 && width / n % 16 == 0 && state.getDimSize(1) * (width / n) <= elements)
+        return n == 1 || !findValues() ? 1 : n;
     return 1;
   }
 
   void run(int64_t n) {
     OpBuilder b(scan);
     Location loc = scan.getLoc();
-    auto regrouped = [&](RankedTensorType type) {
-      return RankedTensorType::get({type.getDimSize(0), type.getDimSize(1), type.getDimSize(2) * n, width / n},
-                                   type.getElementType());
-    };
-    SmallVector<Value> inputs;
     Region region;
     Block *fresh = new Block();
     region.push_back(fresh);
     IRMapping mapping;
-    auto narrow = [&](Value v) -> Type {
-      auto type = tensorOf(v);
-      SmallVector<int64_t> shape(type.getShape());
-      if (columns.contains(v))
-        shape.back() = width / n;
-      return RankedTensorType::get(shape, type.getElementType());
-    };
-    for (BlockArgument arg : body.getArguments()) {
-      mapping.map(arg, fresh->addArgument(narrow(arg), arg.getLoc()));
-      if (arg.getArgNumber() >= scan.getInputs().size())
-        continue;
-      Value outer = scan.getInputs()[arg.getArgNumber()];
-      if (columns.contains(arg))
-        outer = nn::ReshapeOp::create(b, loc, regrouped(tensorOf(outer)), outer);
-      inputs.push_back(outer);
-    }
+    for (BlockArgument arg : body.getArguments())
+      mapping.map(arg, fresh->addArgument(narrow(arg, n), arg.getLoc()));
     OpBuilder inside(scan.getContext());
     inside.setInsertionPointToEnd(fresh);
     for (Operation &op : body) {
       Operation *clone = inside.clone(op, mapping);
       for (auto [from, to] : llvm::zip(op.getResults(), clone->getResults()))
-        to.setType(narrow(from));
+        to.setType(narrow(from, n));
     }
-    auto narrowed = ScanOp::create(b, loc, inputs, scan.getKinds(), ValueRange{}, scan.getChunk(), scan.getOutKinds(),
-                                   /*numStates=*/1, scan.getReverse(), /*saveStates=*/false, &region);
-    for (auto [from, to] : llvm::zip(scan.getOutputs(), narrowed.getOutputs()))
+    SmallVector<Value> inputs, inits;
+    for (auto [i, outer] : llvm::enumerate(scan.getInputs()))
+      inputs.push_back(dims.contains(body.getArgument(i)) ? regrouped(b, outer, scan.kindOf(i), n) : outer);
+    for (auto [i, outer] : llvm::enumerate(scan.getInits()))
+      inits.push_back(regrouped(b, outer, scan.initKind(i), n));
+    auto narrowed = ScanOp::create(b, loc, inputs, scan.getKinds(), inits, scan.getChunk(), scan.getOutKinds(),
+                                   /*numStates=*/1, scan.getReverse(), scan.getSaveStates(), &region);
+    for (auto [from, to] : llvm::zip(scan.getResults(), narrowed.getResults()))
       from.replaceAllUsesWith(nn::ReshapeOp::create(b, loc, tensorOf(from), to));
     scan.erase();
   }
 
 private:
-  /// Marks the values whose last dimension is the state's columns. False where columns meet.
-  bool findColumns() {
+  RankedTensorType narrow(Value v, int64_t n) {
+    auto type = tensorOf(v);
+    auto it = dims.find(v);
+    if (it == dims.end())
+      return type;
+    SmallVector<int64_t> shape(type.getShape());
+    shape[it->second] /= n;
+    return RankedTensorType::get(shape, type.getElementType());
+  }
+
+  /// A value from outside with n times the heads, by which the next dimension is divided.
+  static Value regrouped(OpBuilder &b, Value outer, OperandKind kind, int64_t n) {
+    auto type = tensorOf(outer);
+    const int64_t head = headDim(kind);
+    SmallVector<int64_t> shape(type.getShape());
+    shape[head] *= n;
+    shape[head + 1] /= n;
+    return nn::ReshapeOp::create(b, outer.getLoc(), RankedTensorType::get(shape, type.getElementType()), outer);
+  }
+  static int64_t headDim(OperandKind kind) {
+    return kind == OperandKind::Head ? 0 : kind == OperandKind::Row ? 1 : 2;
+  }
+
+  /// Finds in which dimension each value has the rows of the state. False where they meet.
+  bool findValues() {
     isSound = true;
-    mark(scan.getBodyStates()[0]);
-    for (Value v : body.getTerminator()->getOperands())
-      mark(v);
-    for (size_t before = 0; before != columns.size() && isSound;) {
-      before = columns.size();
+    mark(scan.getBodyStates()[0], 0);
+    mark(body.getTerminator()->getOperands().back(), 0);
+    for (size_t before = 0; before != dims.size() && isSound;) {
+      before = dims.size();
       for (Operation &op : body.without_terminator())
         visit(op);
     }
-    for (BlockArgument arg : scan.getBodyInputs()) {
-      auto outer = tensorOf(scan.getInputs()[arg.getArgNumber()]);
-      bool isToken = scan.kindOf(arg.getArgNumber()) == OperandKind::Token;
-      if (columns.contains(arg))
-        isSound &= isToken && outer.getRank() == 4 && outer.getDimSize(2) == scan.getHeads();
-      else
-        isSound &= isToken || scan.kindOf(arg.getArgNumber()) == OperandKind::Shared;
+    for (auto [i, outer] : llvm::enumerate(scan.getInputs()))
+      isSound &= isRegroupable(body.getArgument(i), tensorOf(outer), scan.kindOf(i));
+    for (auto [i, outer] : llvm::enumerate(scan.getOutputs())) {
+      Value inner = body.getTerminator()->getOperand(i);
+      isSound &= dims.contains(inner) && isRegroupable(inner, tensorOf(outer), scan.outKindOf(i));
     }
     return isSound;
   }
 
-  void mark(Value v) {
-    if (tensorOf(v).getRank() < 1 || tensorOf(v).getShape().back() != width)
-      isSound = false;
-    columns.insert(v);
+  /// Whether the values' dimension follows that of the heads in memory.
+  bool isRegroupable(Value inner, RankedTensorType outer, OperandKind kind) {
+    auto it = dims.find(inner);
+    if (it == dims.end())
+      return true;
+    if (kind == OperandKind::Shared)
+      return false;
+    const int64_t head = headDim(kind);
+    const bool isToken = kind == OperandKind::Token; // the body sees the tokens in front
+    return outer.getRank() > head + 1 && outer.getDimSize(head) == scan.getHeads() &&
+           it->second == (isToken ? 1 : 0);
   }
-  bool isMarked(Value v) { return columns.contains(v); }
+
+  void mark(Value v, int64_t dim) {
+    auto type = tensorOf(v);
+    if (dim < 0 || dim >= type.getRank() || type.getDimSize(dim) != width) {
+      isSound = false;
+      return;
+    }
+    auto [it, isNew] = dims.try_emplace(v, dim);
+    isSound &= it->second == dim;
+  }
 
   void visit(Operation &op) {
     Value result = op.getResult(0);
-    bool any = isMarked(result) || llvm::any_of(op.getOperands(), [&](Value v) { return isMarked(v); });
-    if (!any)
+    if (!dims.contains(result) && llvm::none_of(op.getOperands(), [&](Value v) { return dims.contains(v); }))
       return;
-    if (auto dot = dyn_cast<nn::DotOp>(op)) {
-      // Columns are the free dimension of the right side, and stay the last of the result.
-      if (isMarked(dot.getLhs()) || dot.getRhs().getType().getRank() != 2 || dot.getRhsContract()[0] != 0 ||
-          !dot.getRhsBatch().empty()) {
-        isSound = false;
-        return;
-      }
-      mark(dot.getRhs());
-      return mark(result);
-    }
+    if (auto dot = dyn_cast<nn::DotOp>(op))
+      return visitDot(dot);
     if (auto solve = dyn_cast<SolveUnitLowerOp>(op)) {
-      if (isMarked(solve.getMatrix()))
-        isSound = false;
-      mark(solve.getRhs());
-      return mark(result);
+      isSound &= !dims.contains(solve.getMatrix());
+      mark(solve.getRhs(), 1);
+      return mark(result, 1);
     }
-    auto keepsLast = [&](int64_t dim) { return dim != tensorOf(result).getRank() - 1; };
-    bool isFine = isa<ElementwiseOpInterface, nn::ReshapeOp>(op);
-    if (auto pad = dyn_cast<nn::PadOp>(op))
-      isFine = keepsLast(pad.getDim());
-    if (auto slice = dyn_cast<nn::SliceOp>(op))
-      isFine = keepsLast(slice.getDim());
-    if (!isFine) {
+    if (auto transpose = dyn_cast<nn::TransposeOp>(op)) {
+      for (auto [to, from] : llvm::enumerate(transpose.getPermutation())) {
+        if (dimOf(transpose.getInput()) == from)
+          mark(result, to);
+        if (dimOf(result) == int64_t(to))
+          mark(transpose.getInput(), from);
+      }
+      return;
+    }
+    if (auto reshape = dyn_cast<nn::ReshapeOp>(op)) { // only what stays the last dimension
+      Value input = reshape.getInput();
+      isSound &= !isOther(input, lastOf(input)) && !isOther(result, lastOf(result));
+      mark(input, lastOf(input));
+      return mark(result, lastOf(result));
+    }
+    if (!isa<ElementwiseOpInterface, nn::BroadcastLikeOp>(op) || op.getNumOperands() == 0) {
       isSound = false;
       return;
     }
-    mark(result);
+    // Dimensions are aligned at the end.
+    int64_t fromEnd = -1;
     for (Value v : op.getOperands())
-      if (tensorOf(v).getRank() > 0 && tensorOf(v).getShape().back() != 1)
-        mark(v);
+      if (dims.contains(v))
+        fromEnd = tensorOf(v).getRank() - dims.lookup(v);
+    if (dims.contains(result))
+      fromEnd = tensorOf(result).getRank() - dims.lookup(result);
+    mark(result, tensorOf(result).getRank() - fromEnd);
+    for (Value v : op.getOperands()) {
+      auto type = tensorOf(v);
+      if (type.getRank() >= fromEnd && type.getDimSize(type.getRank() - fromEnd) != 1)
+        mark(v, type.getRank() - fromEnd);
+    }
   }
+
+  /// The rows of the state are one free dimension of one side.
+  void visitDot(nn::DotOp dot) {
+    if (!dot.getLhsBatch().empty()) {
+      isSound = false;
+      return;
+    }
+    auto lhs = dot.getLhsFree(), rhs = dot.getRhsFree();
+    Value result = dot.getResult();
+    const int64_t at = dimOf(result);
+    auto visitSide = [&](Value side, ArrayRef<int64_t> free, int64_t first) {
+      if (at >= first && at < first + int64_t(free.size()))
+        mark(side, free[at - first]);
+      if (!dims.contains(side))
+        return;
+      auto *it = llvm::find(free, dims.lookup(side));
+      if (it == free.end())
+        isSound = false; // summed over
+      else
+        mark(result, first + (it - free.begin()));
+    };
+    visitSide(dot.getLhs(), lhs, 0);
+    visitSide(dot.getRhs(), rhs, lhs.size());
+    isSound &= !(dims.contains(dot.getLhs()) && dims.contains(dot.getRhs()));
+  }
+
+  /// -1 if the value has none.
+  int64_t dimOf(Value v) {
+    auto it = dims.find(v);
+    return it == dims.end() ? -1 : it->second;
+  }
+  bool isOther(Value v, int64_t dim) { return dims.contains(v) && dims.lookup(v) != dim; }
+  static int64_t lastOf(Value v) { return tensorOf(v).getRank() - 1; }
 
   ScanOp scan;
   Block &body;
   int64_t elements, width = 0;
-  DenseSet<Value> columns;
+  DenseMap<Value, int64_t> dims;
   bool isSound = true;
 };
 

@@ -22,12 +22,11 @@ def RecToChunk : Pass<"rec-to-chunk", "::mlir::ModuleOp"> {
     Example: tests/passes/Rec/rec-to-chunk.mlir.
   }];
   let options = [Option<"chunk", "chunk", "int64_t", "64", "Tokens of a chunk (at least 2)">,
-                 Option<"wideChunk", "wide-chunk", "int64_t", "0",
-                        "Tokens of a chunk of scans whose keys are wider than 96; 0: as for the others">,
                  Option<"narrowChunk", "narrow-chunk", "int64_t", "0",
                         "Tokens of a chunk of scans whose keys are at most 64 wide; 0: as for the others">,
                  Option<"innerScales", "inner-scales", "bool", "false",
                         "Numbers that scale keys, values, readers or results are applied in the chunks, not to whole tensors">,
+                 Option<"valuesFirst", "values-first", "bool", "false", "States are V x K in the chunk form, not K x V">,
                  Option<"remarks", "remarks", "bool", "false", "Say at each decay how it is evaluated, and why">];
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
 }
@@ -76,12 +75,12 @@ def RecSinkLowRank : Pass<"rec-sink-low-rank", "::mlir::ModuleOp"> {
 def RecNarrowValues : Pass<"rec-narrow-values", "::mlir::ModuleOp"> {
   let summary = "Chunk scans of wide states have more heads of narrow ones";
   let description = [{
-    A chunk scan whose states have more than `elements` numbers becomes one with n
-    times the heads, the smallest n with which they have no more: head h of the new
-    scan works on columns of value head h / n, and shares its queries, keys and
-    gates. Only shapes change, since columns of a state do not meet. Gradients of
-    what is shared are sums over heads, as for grouped heads. Runs before autodiff;
-    scans with initial states, and those whose final states are used, stay.
+    A chunk scan whose state, V x K, has more than `elements` numbers becomes one
+    with n times the heads, the smallest n with which it has no more: head h of the
+    new scan works on V / n rows of the state of head h / n, and shares its queries,
+    keys and gates. Only shapes change, since the rows of a state do not meet and lie
+    one after another in memory. Scans where they meet stay, and so do those that
+    sum an output over heads.
 
     Example: tests/passes/Rec/rec-narrow-values.mlir.
   }];
@@ -94,10 +93,11 @@ def RecSplit : Pass<"rec-split", "::mlir::ModuleOp"> {
   let description = [{
     For processors with many cores. A chunk scan with outputs becomes up to three:
     one without states for the products of the chain that no state enters (the
-    inverse of `I - M` above all), kept per step; one with the states and without
-    outputs, which keeps its entry states; and one without states that computes the
-    outputs from the operands and the entry states. Scans without states run their
-    steps side by side. Solves become products with the inverse.
+    inverse of `I - M` above all), kept per step or token; one with the states, which
+    keeps its entry states and the rows of tokens that it computes from them and the
+    outputs need too (pseudo-values); and one without states that computes the
+    outputs from all that. Scans without states run their steps side by side. Solves
+    become products with the inverse.
 
     Example: tests/passes/Rec/rec-split.mlir.
   }];

@@ -5,7 +5,8 @@
 //
 //   before:  products that no state enters, one chunk apart from the other
 //   states:  the chain, whose entry states are kept
-//   after:   the outputs, from operands and entry states
+//   after:   the outputs, from operands, entry states and the rows of a chunk that
+//            the chain has computed on its way
 //
 // `before` and `after` are scans without states: their steps may run side by side.
 //===----------------------------------------------------------------------===//
@@ -65,12 +66,22 @@ public:
     DominanceInfo dominance(scan);
     eliminateCommonSubExpressions(rewriter, dominance, scan);
     findStateful();
+    findProducts();
     chooseEarly();
+    chooseLate();
     ScanOp before = early.empty() ? ScanOp() : buildBefore();
     ScanOp states = buildStates(before);
-    ScanOp after = buildAfter(before, states);
-    for (auto [from, to] : llvm::zip(scan.getOutputs(), after.getOutputs()))
-      from.replaceAllUsesWith(to);
+    SmallVector<unsigned> rest; // the outputs that the chain does not give
+    for (auto [i, output] : llvm::enumerate(scan.getOutputs())) {
+      auto *it = llvm::find(late, yields()[i]);
+      if (it != late.end() && scan.outKindOf(i) == OperandKind::Token && scan.headsOfOutput(i) == scan.getHeads())
+        output.replaceAllUsesWith(states.getResult(it - late.begin()));
+      else
+        rest.push_back(i);
+    }
+    if (!rest.empty())
+      for (auto [i, to] : llvm::zip(rest, buildAfter(before, states, rest).getOutputs()))
+        scan.getResult(i).replaceAllUsesWith(to);
     for (auto [from, to] : llvm::zip(scan.getFinalStates(), states.getFinalStates()))
       from.replaceAllUsesWith(to);
     for (auto [from, to] : llvm::zip(scan.getEntryStates(), states.getEntryStates()))
@@ -79,8 +90,8 @@ public:
   }
 
 private:
-  auto yields() { return body.getTerminator()->getOperands(); }
-  auto newStates() { return yields().take_back(scan.getNumStates()); }
+  OperandRange yields() { return body.getTerminator()->getOperands(); }
+  OperandRange newStates() { return yields().take_back(scan.getNumStates()); }
 
   void findStateful() {
     for (Value state : scan.getBodyStates())
@@ -92,13 +103,31 @@ private:
   }
 
   /// Whether a product stands in the tree of a value.
-  bool holdsProduct(Value v) {
-    Operation *op = v.getDefiningOp();
-    return op && (isProduct(op) || llvm::any_of(op->getOperands(), [&](Value o) { return holdsProduct(o); }));
+  bool holdsProduct(Value v) { return withProducts.contains(v); }
+  void findProducts() {
+    for (Operation &op : body.without_terminator())
+      if (isProduct(&op) || llvm::any_of(op.getOperands(), [&](Value v) { return holdsProduct(v); }))
+        withProducts.insert_range(op.getResults());
   }
-  /// Rows of a chunk: what may be kept per step, as it is no larger than the operands.
+  /// Rows of a chunk: what may be kept, as it is no larger than the operands.
   bool isPerToken(Value v) {
-    return tensorOf(v).getRank() == 2 && tensorOf(v).getDimSize(0) % int64_t(scan.getChunk()) == 0;
+    int64_t largest = 0;
+    for (auto [i, arg] : llvm::enumerate(scan.getBodyInputs()))
+      if (scan.kindOf(i) == OperandKind::Token)
+        largest = std::max(largest, tensorOf(arg).getNumElements());
+    return tensorOf(v).getRank() == 2 && tensorOf(v).getDimSize(0) % int64_t(scan.getChunk()) == 0 &&
+           tensorOf(v).getNumElements() <= largest;
+  }
+  /// How a value that one scan hands to another is kept. Rows of tokens beyond the last are those of operands that are
+  /// zero there, so nobody misses them.
+  OperandKind keptAs(Value v) {
+    auto type = tensorOf(v);
+    const int64_t chunk = scan.getChunk();
+    bool isToken = type.getRank() == 2 && type.getDimSize(0) == chunk && type.getDimSize(1) != chunk;
+    return isToken ? OperandKind::Token : OperandKind::Step;
+  }
+  SmallVector<int64_t> keptAs(ValueRange values) {
+    return llvm::map_to_vector(values, [&](Value v) { return int64_t(keptAs(v)); });
   }
 
   /// The largest values that the chain needs, that no state enters and that hold a product.
@@ -119,6 +148,26 @@ private:
     };
     for (Value v : newStates())
       visit(v);
+  }
+
+  /// The largest rows of tokens that the chain computes with its states, and that the outputs need too.
+  void chooseLate() {
+    llvm::SmallPtrSet<Value, 32> inChain, seen;
+    std::function<void(Value)> mark = [&](Value v) {
+      if (Operation *op = v.getDefiningOp(); op && !early.contains(v) && inChain.insert(v).second)
+        llvm::for_each(op->getOperands(), mark);
+    };
+    llvm::for_each(newStates(), mark);
+    std::function<void(Value)> visit = [&](Value v) {
+      Operation *op = v.getDefiningOp();
+      if (!op || !seen.insert(v).second)
+        return;
+      if (inChain.contains(v) && stateful.contains(v) && keptAs(v) == OperandKind::Token && holdsProduct(v))
+        late.insert(v);
+      else
+        llvm::for_each(op->getOperands(), visit);
+    };
+    llvm::for_each(yields().take_front(scan.getNumOutputs()), visit);
   }
 
   /// Clones what `values` need into `to`; `mapping` holds what is there already.
@@ -158,13 +207,13 @@ private:
     }
   };
 
-  /// Adds the scan's operands that `values` need; those behind early values only if `throughEarly`. A token operand
+  /// Adds the scan's operands that `values` need, but for those behind values that other scans give. A token operand
   /// comes first.
-  void addOperands(Part &part, ValueRange values, bool throughEarly = false) {
+  void addOperands(Part &part, ValueRange values, llvm::function_ref<bool(Value)> isGiven) {
     llvm::SmallPtrSet<Value, 32> seen;
     llvm::SmallSetVector<unsigned, 8> used;
     std::function<void(Value)> visit = [&](Value v) {
-      if (!seen.insert(v).second || (!throughEarly && early.contains(v)))
+      if (!seen.insert(v).second || isGiven(v))
         return;
       if (auto argument = dyn_cast<BlockArgument>(v)) {
         if (argument.getArgNumber() < scan.getInputs().size())
@@ -197,23 +246,23 @@ private:
   ScanOp buildBefore() {
     Part part;
     auto values = early.getArrayRef();
-    addOperands(part, values, /*throughEarly=*/true);
+    addOperands(part, values, [](Value) { return false; });
     OpBuilder at = inside(part.block);
     cloneSlice(at, values, part.mapping);
     SmallVector<Value> yielded;
     for (Value v : values)
       yielded.push_back(part.mapping.lookup(v));
-    return finish(part, {}, SmallVector<int64_t>(values.size(), int64_t(OperandKind::Step)), 0, false, yielded, {});
+    return finish(part, {}, keptAs(values), 0, false, yielded, {});
   }
 
-  /// What `before` computed is an operand per step; those that `values` use.
-  void addEarly(Part &part, ScanOp before, ValueRange values) {
+  /// Adds those of `given`, the first results of another scan, that `values` use.
+  void addGiven(Part &part, ArrayRef<Value> given, ScanOp from, ValueRange values) {
     llvm::SmallPtrSet<Value, 32> seen;
     std::function<void(Value)> visit = [&](Value v) {
       if (!seen.insert(v).second || part.mapping.contains(v))
         return;
-      if (auto *it = llvm::find(early, v); it != early.end()) {
-        part.mapping.map(v, part.add(before.getResult(it - early.begin()), OperandKind::Step, v.getType()));
+      if (auto *it = llvm::find(given, v); it != given.end()) {
+        part.mapping.map(v, part.add(from.getResult(it - given.begin()), keptAs(v), v.getType()));
         return;
       }
       if (Operation *op = v.getDefiningOp())
@@ -226,10 +275,11 @@ private:
 
   ScanOp buildStates(ScanOp before) {
     Part part;
-    SmallVector<Value> values(newStates());
-    addOperands(part, values);
+    SmallVector<Value> values(late.begin(), late.end());
+    llvm::append_range(values, newStates());
+    addOperands(part, values, [&](Value v) { return early.contains(v); });
     if (before)
-      addEarly(part, before, values);
+      addGiven(part, early.getArrayRef(), before, values);
     for (Value state : scan.getBodyStates())
       part.mapping.map(state, part.block->addArgument(state.getType(), state.getLoc()));
     OpBuilder at = inside(part.block);
@@ -237,15 +287,16 @@ private:
     SmallVector<Value> yielded;
     for (Value v : values)
       yielded.push_back(part.mapping.lookup(v));
-    return finish(part, scan.getInits(), {}, scan.getNumStates(), /*saveStates=*/true, yielded, {});
+    return finish(part, scan.getInits(), keptAs(late.getArrayRef()), scan.getNumStates(), /*saveStates=*/true, yielded, {});
   }
 
-  ScanOp buildAfter(ScanOp before, ScanOp states) {
+  ScanOp buildAfter(ScanOp before, ScanOp states, ArrayRef<unsigned> outputs) {
     Part part;
-    SmallVector<Value> values(yields().take_front(scan.getNumOutputs()));
-    addOperands(part, values);
+    auto values = llvm::map_to_vector(outputs, [&](unsigned i) { return yields()[i]; });
+    addOperands(part, values, [&](Value v) { return early.contains(v) || late.contains(v); });
+    addGiven(part, late.getArrayRef(), states, values);
     if (before)
-      addEarly(part, before, values);
+      addGiven(part, early.getArrayRef(), before, values);
     for (auto [state, entry] : llvm::zip(scan.getBodyStates(), states.getEntryStates()))
       part.mapping.map(state, part.add(entry, OperandKind::Step, state.getType()));
     OpBuilder at = inside(part.block);
@@ -253,14 +304,18 @@ private:
     SmallVector<Value> yielded;
     for (Value v : values)
       yielded.push_back(part.mapping.lookup(v));
-    return finish(part, {}, scan.getOutKinds(), 0, false, yielded, scan.getOutHeadsOrNone());
+    auto kinds = llvm::map_to_vector(outputs, [&](unsigned i) { return scan.getOutKinds()[i]; });
+    SmallVector<int64_t> heads;
+    if (scan.getOutHeads())
+      heads = llvm::map_to_vector(outputs, [&](unsigned i) { return scan.headsOfOutput(i); });
+    return finish(part, {}, kinds, 0, false, yielded, heads);
   }
 
   ScanOp scan;
   Block &body;
   OpBuilder b;
-  DenseSet<Value> stateful;
-  llvm::SmallSetVector<Value, 8> early;
+  DenseSet<Value> stateful, withProducts;
+  llvm::SmallSetVector<Value, 8> early, late;
 };
 
 struct RecSplitPass : rec::impl::RecSplitBase<RecSplitPass> {

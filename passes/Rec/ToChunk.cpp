@@ -79,8 +79,6 @@ static void replace(ScanOp scan, ScanOp analysed, const EventProgram &program, c
   scan.erase();
 }
 
-/// Keys from which on tiles of a chunk crowd a block's shared memory.
-static constexpr int64_t kWideKeys = 96;
 /// Keys up to which work between the tokens of a long chunk outweighs that on the state.
 static constexpr int64_t kNarrowKeys = 64;
 
@@ -104,8 +102,8 @@ private:
   LogicalResult convert(ScanOp scan);
 
   ChunkOptions optionsFor(const EventProgram &program) const {
-    int64_t own = program.keys > kWideKeys ? wideChunk : program.keys <= kNarrowKeys ? narrowChunk : chunk;
-    return {own > 0 ? own : int64_t(chunk), innerScales, remarks};
+    int64_t own = program.keys <= kNarrowKeys ? narrowChunk : chunk;
+    return {own > 0 ? own : int64_t(chunk), innerScales, valuesFirst, remarks};
   }
 };
 } // namespace

@@ -7,16 +7,16 @@
 #include "mlir/Pass/Pass.h"
 
 namespace tidegate::tile {
-#define GEN_PASS_DECL
-#define GEN_PASS_REGISTRATION
-#include "passes/Tile/Passes.h.inc"
-
 /// The order of a step's statements and loads.
 enum class TileOrder {
   AsWritten,   ///< Loads side by side at the beginning.
   FewestBytes, ///< So that little lives at a time; loads at the beginning.
   LateLoads,   ///< The same, and each load just before its first use.
 };
+
+#define GEN_PASS_DECL
+#define GEN_PASS_REGISTRATION
+#include "passes/Tile/Passes.h.inc"
 
 /// What the passes do, for one scan.
 /// `warps` of a block at least; `stages` of loads, for scans with states.

@@ -19,7 +19,12 @@ def RecToTile : Pass<"rec-to-tile", "::mlir::ModuleOp"> {
 
     Example: tests/passes/Tile/rec-to-tile.mlir.
   }];
-  let options = [Option<"bf16", "bf16", "bool", "false", "Operands of products in bfloat16, not float">];
+  let options = [Option<"bf16", "bf16", "bool", "false", "Operands of products in bfloat16, not float">,
+                 Option<"order", "order", "::tidegate::tile::TileOrder", "::tidegate::tile::TileOrder::AsWritten",
+                        "In which order loads and statements come", [{llvm::cl::values(
+      clEnumValN(::tidegate::tile::TileOrder::AsWritten, "as-written", "as written, loads side by side before them"),
+      clEnumValN(::tidegate::tile::TileOrder::FewestBytes, "fewest-bytes", "little lives at a time"),
+      clEnumValN(::tidegate::tile::TileOrder::LateLoads, "late-loads", "the same, with loads before their use"))}]>];
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect", "::tidegate::tile::TileDialect"];
 }
 

@@ -11,7 +11,7 @@
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Transforms/CSE.h"
-#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/EquivalenceClasses.h"
 #include "llvm/ADT/SetVector.h"
 
 namespace tidegate::tile {
@@ -105,8 +105,18 @@ int64_t ownCost(Operation *op) {
 }
 /// A value used more than once is stored from this cost on.
 constexpr int64_t kStoreCost = 12;
+/// Element-wise users of a product's operand compute it again up to this cost.
+constexpr int64_t kAgainCost = 3;
+/// Fragments of more numbers want eight warps.
+constexpr int64_t kWideFragment = 64 * 64;
+/// Accumulators of one thread in a statement at most, in numbers.
+constexpr int64_t kMostAccumulators = 128;
 /// Accumulators of one statement at most.
 constexpr int kMostProducts = 3;
+/// Operands of more numbers are streamed where products alone read them.
+constexpr int64_t kLargeOperand = 128 * 128;
+/// Bytes along the contraction of a slice of a stream at most.
+constexpr int64_t kSliceBytes = 128;
 
 /// How statements use a value that lies somewhere.
 struct Needs {
@@ -141,7 +151,9 @@ public:
     if (failed(check()))
       return failure();
     chooseRoots();
+    mergeFragments();
     chooseStates();
+    chooseStreams();
     collectNeeds();
     build();
     return success();
@@ -163,6 +175,9 @@ private:
 
   bool isRoot(Value v) const { return roots.contains(v); }
   bool isLeaf(Value v) const { return isa<BlockArgument>(v) || isRoot(v); }
+  bool isLeafAt(OpOperand &use) const {
+    return isLeaf(use.get()) && !(again.contains(use.get()) && roleOf(use) == Role::Element);
+  }
   /// An element-wise user that keeps the place of each element.
   static bool keepsPlace(OpOperand &use) {
     Operation *user = use.getOwner();
@@ -208,8 +223,111 @@ private:
         cost = 0;
       if (needed || (uses > 1 && cost >= kStoreCost) || (repeated && cost > 1))
         roots.insert(v);
+      if (needed && cost <= kAgainCost && !repeated && isElementwise(&op))
+        again.insert(v);
       costs[v] = cost;
     }
+  }
+
+  /// Whether a value is products and sums of products alone, which share accumulators.
+  bool isSumOfProducts(Operation *op) const {
+    auto isSum = [&](Value v) { return v.getDefiningOp() && !isRoot(v) && isSumOfProducts(v.getDefiningOp()); };
+    if (auto add = dyn_cast<nn::AddOp>(op))
+      return add.getLhs().getType() == add.getType() && add.getRhs().getType() == add.getType() &&
+             isSum(add.getLhs()) && isSum(add.getRhs());
+    return isProduct(op);
+  }
+
+  /// A root with products that others read only element for element, or to sum its rows, stays in registers: it and
+  /// its readers become one statement.
+  void mergeFragments() {
+    if (scan.getNumStates() > 0)
+      return;
+    SmallVector<Value> candidates;
+    for (Operation &op : old.without_terminator())
+      if (isRoot(op.getResult(0)) && formOf(op.getResult(0)) == Form::Fragment)
+        candidates.push_back(op.getResult(0));
+    for (Value candidate : candidates) {
+      llvm::SmallSetVector<Value, 4> readers;
+      if (!findReaders(candidate, readers) || readers.empty())
+        continue;
+      roots.remove(candidate);
+      llvm::SmallSetVector<Value, 4> all;
+      for (Value reader : readers)
+        all.insert_range(membersOf(reader));
+      if (canBeOne(all))
+        for (Value member : all)
+          statements.unionSets(all.front(), member);
+      else
+        roots.insert(candidate);
+    }
+  }
+
+  /// The roots that read a value in place. False if something reads it in another way.
+  bool findReaders(Value v, llvm::SmallSetVector<Value, 4> &readers) {
+    for (OpOperand &use : v.getUses()) {
+      Operation *user = use.getOwner();
+      if (auto sum = dyn_cast<nn::ReduceSumOp>(user)) {
+        bool isStored = llvm::any_of(sum->getUses(), [](OpOperand &of) {
+          return roleOf(of) != Role::Element || of.getOwner()->hasTrait<OpTrait::IsTerminator>();
+        });
+        if (tensorOf(v).getRank() != 2 || sum.getDims() != ArrayRef<int64_t>(1) || isStored)
+          return false;
+        readers.insert(sum);
+        continue;
+      }
+      if (!isElementwise(user) || !keepsPlace(use))
+        return false;
+      if (isRoot(user->getResult(0)))
+        readers.insert(user->getResult(0));
+      else if (!findReaders(user->getResult(0), readers))
+        return false;
+    }
+    return true;
+  }
+
+  /// The roots of the statement of a root.
+  SmallVector<Value> membersOf(Value root) {
+    if (!statements.contains(root))
+      return {root};
+    return llvm::to_vector(statements.members(root));
+  }
+
+  /// Whether registers hold the accumulators of these roots, and none needs another to be stored first.
+  bool canBeOne(const llvm::SmallSetVector<Value, 4> &members) {
+    llvm::SmallPtrSet<Operation *, 16> seen;
+    int64_t accumulators = 0, widest = 0;
+    std::function<void(Operation *)> count = [&](Operation *op) {
+      if (!seen.insert(op).second)
+        return;
+      if (isSumOfProducts(op)) {
+        const int64_t elements = tensorOf(op->getResult(0)).getNumElements();
+        accumulators += elements;
+        widest = std::max(widest, elements);
+        return;
+      }
+      for (Value operand : op->getOperands())
+        if (!isLeaf(operand))
+          count(operand.getDefiningOp());
+    };
+    for (Value member : members)
+      count(member.getDefiningOp());
+    if (accumulators > kMostAccumulators * 32 * (widest > kWideFragment ? 8 : 4))
+      return false;
+    DenseSet<Value> visited;
+    std::function<bool(Value)> needsMember = [&](Value root) {
+      if (members.contains(root))
+        return true;
+      return visited.insert(root).second && llvm::any_of(membersOf(root), [&](Value other) {
+               bool found = false;
+               forLeaves(other, [&](OpOperand &use, bool) { found |= isRoot(use.get()) && needsMember(use.get()); });
+               return found;
+             });
+    };
+    bool isSound = true;
+    for (Value member : members)
+      forLeaves(member, [&](OpOperand &use, bool) { isSound &= !isRoot(use.get()) || !needsMember(use.get()); });
+    return isSound;
   }
 
   /// States that are matrices stay in registers.
@@ -226,7 +344,7 @@ private:
         return f(op->getOpOperand(0), false);
       for (OpOperand &operand : op->getOpOperands()) {
         bool keeps = inPlace && keepsPlace(operand);
-        if (isLeaf(operand.get()))
+        if (isLeafAt(operand))
           f(operand, keeps);
         else
           walk(operand.get().getDefiningOp(), keeps);
@@ -239,9 +357,28 @@ private:
     return keepsPlace && registers.contains(use.get()) && roleOf(use) == Role::Element;
   }
 
+  /// Large operands of scans without states that are the right side of products: slices of them come when a product
+  /// wants them. What reads single elements reads them in global memory.
+  void chooseStreams() {
+    if (scan.getNumStates() > 0)
+      return;
+    for (BlockArgument arg : scan.getBodyInputs()) {
+      auto type = tensorOf(arg);
+      if (scan.kindOf(arg.getArgNumber()) != rec::OperandKind::Token && type.getRank() == 2 &&
+          type.getNumElements() > kLargeOperand && type.getDimSize(0) % 16 == 0 && type.getDimSize(1) % 16 == 0 &&
+          nn::operandStorage(scan, arg.getArgNumber()) == product && llvm::all_of(arg.getUses(), [](OpOperand &use) {
+            return roleOf(use) == Role::Element || (isa<nn::DotOp>(use.getOwner()) && use.getOperandNumber() == 1);
+          }))
+        streams.insert(arg);
+    }
+  }
+  bool isStreamed(OpOperand &use) { return streams.contains(use.get()) && roleOf(use) == Role::Product; }
+
   void collectNeeds() {
     for (Value root : roots)
       forLeaves(root, [&](OpOperand &use, bool keepsPlace) {
+        if (isStreamed(use))
+          return;
         if (isInRegisters(use, keepsPlace)) {
           fragments.insert(root);
           return;
@@ -280,6 +417,7 @@ private:
     return m.rows >= 16 && m.cols >= 16;
   }
 
+  /// Of a root that is a statement of its own.
   Form formOf(Value root) {
     Operation *op = root.getDefiningOp();
     if (isa<nn::ReduceSumOp, nn::ReduceMaxOp>(op))
@@ -322,7 +460,7 @@ private:
     auto type = tensorOf(arg);
     auto kind = scan.kindOf(i);
     bool isStill = kind == rec::OperandKind::Head || kind == rec::OperandKind::Shared || kind == rec::OperandKind::Row;
-    if (!n.product && !n.tile && (isStill || type.getNumElements() == 1)) {
+    if (streams.contains(arg) || isReadInPlace(arg) || (!n.product && !n.tile && (isStill || type.getNumElements() == 1))) {
       kept.exact = now; // read where it lies
       return;
     }
@@ -330,6 +468,14 @@ private:
     bool swizzled = n.product || n.tile || isMatrix(arg);
     Value load = LoadOp::create(b, arg.getLoc(), now, shared(stored, swizzled), stages);
     kept.exact = load;
+  }
+
+  /// Whether element-wise statements read rows of tokens in global memory, so that they take no shared memory.
+  bool isReadInPlace(BlockArgument arg) {
+    const Needs n = needs.lookup(arg);
+    return order == TileOrder::LateLoads && scan.getNumStates() == 0 && !n.product && !n.tile &&
+           scan.kindOf(arg.getArgNumber()) == rec::OperandKind::Token && isMatrix(arg) &&
+           tensorOf(arg).getRank() == 2 && tensorOf(arg).getDimSize(1) % 16 == 0;
   }
 
   /// The copies of a loaded operand in the types that statements want; after all loads, which run side by side.
@@ -382,10 +528,12 @@ private:
       if (isa<rec::SolveUnitLowerOp>(op) && operand.getOperandNumber() == 1) {
         DenseMap<Operation *, Value> own;
         mapping.map(v, cloneTree(v.getDefiningOp(), false, own));
-      } else if (!isLeaf(v)) {
+      } else if (!isLeafAt(operand)) {
         mapping.map(v, cloneTree(v.getDefiningOp(), keeps, done));
       } else if (isInRegisters(operand, keeps)) {
         mapping.map(v, newArgument(cast<BlockArgument>(v)));
+      } else if (isStreamed(operand)) {
+        mapping.map(v, streamOf.lookup(&operand));
       } else {
         const Kept &kept = keptAs[v];
         Role role = roleOf(operand);
@@ -397,14 +545,26 @@ private:
 
   BlockArgument newArgument(BlockArgument arg) { return fresh->getArgument(arg.getArgNumber()); }
 
-  void statement(Value root) {
-    const Needs n = needs.lookup(root);
-    Form form = formOf(root);
+  /// The results of a statement, in the order in which roots ask for them.
+  struct Results {
     SmallVector<PlaceAttr> places;
-    std::optional<unsigned> productAt, exactAt;
+    SmallVector<Value> roots; ///< One per place.
+  };
+  /// Where a root is kept, as numbers of results.
+  struct Copies {
+    std::optional<unsigned> product, exact;
+    SmallVector<std::pair<unsigned, unsigned>> outputs; ///< Yield operand, result.
+  };
+
+  /// Asks for the places of a root.
+  Copies placesFor(Value root, Form &form, Results &results) {
+    const Needs n = needs.lookup(root);
+    Copies copies;
+    auto &[productAt, exactAt, outputs] = copies;
     auto add = [&](PlaceAttr place) {
-      places.push_back(place);
-      return unsigned(places.size() - 1);
+      results.places.push_back(place);
+      results.roots.push_back(root);
+      return unsigned(results.places.size() - 1);
     };
     bool needsFloat = n.tile || n.elements;
     if (n.product)
@@ -413,9 +573,7 @@ private:
       exactAt = productAt;
     else if (needsFloat)
       exactAt = add(shared(f32, n.tile || form == Form::Invert || isMatrix(root)));
-    auto yields = old.getTerminator()->getOperands();
-    SmallVector<std::pair<unsigned, unsigned>> outputs; // yield operand, result
-    for (auto [i, v] : llvm::enumerate(yields)) {
+    for (auto [i, v] : llvm::enumerate(old.getTerminator()->getOperands())) {
       if (v != root)
         continue;
       bool isState = i >= scan.getNumOutputs();
@@ -430,25 +588,42 @@ private:
         outputs.push_back({i, exactAt ? *exactAt : add(shared(f32, isMatrix(root)))});
       }
     }
-    if (places.empty())
+    return copies;
+  }
+
+  /// One statement for roots that share accumulators, or for a single one.
+  void statement(ArrayRef<Value> members) {
+    Form form = members.size() == 1 ? formOf(members.front()) : Form::Fragment;
+    Results results;
+    auto copies = llvm::map_to_vector(members, [&](Value root) { return placesFor(root, form, results); });
+    if (results.places.empty())
       return; // nobody reads it
-    SmallVector<Attribute> attributes(places.begin(), places.end());
-    SmallVector<Type> types(places.size(), root.getType());
-    auto compute = ComputeOp::create(b, root.getLoc(), types, form, b.getArrayAttr(attributes));
+    for (Value root : members)
+      forLeaves(root, [&](OpOperand &use, bool) {
+        if (isStreamed(use) && !streamOf.contains(&use))
+          streamOf[&use] = stream(use);
+      });
+    SmallVector<Attribute> attributes(results.places.begin(), results.places.end());
+    auto types = llvm::map_to_vector(results.roots, [](Value root) { return root.getType(); });
+    Location loc = members.front().getLoc();
+    auto compute = ComputeOp::create(b, loc, types, form, b.getArrayAttr(attributes));
     {
       OpBuilder::InsertionGuard guard(b);
       b.createBlock(&compute.getBody());
       DenseMap<Operation *, Value> done;
-      Value v = cloneTree(root.getDefiningOp(), true, done);
-      YieldOp::create(b, root.getLoc(), SmallVector<Value>(places.size(), v));
+      auto values = llvm::map_to_vector(
+          results.roots, [&](Value root) { return cloneTree(root.getDefiningOp(), true, done); });
+      YieldOp::create(b, loc, values);
     }
-    Kept &kept = keptAs[root];
-    if (productAt)
-      kept.product = compute.getResult(*productAt);
-    if (exactAt)
-      kept.tile = kept.exact = compute.getResult(*exactAt);
-    for (auto [i, r] : outputs)
-      yielded[i] = compute.getResult(r);
+    for (auto [root, copy] : llvm::zip(members, copies)) {
+      Kept &kept = keptAs[root];
+      if (copy.product)
+        kept.product = compute.getResult(*copy.product);
+      if (copy.exact)
+        kept.tile = kept.exact = compute.getResult(*copy.exact);
+      for (auto [i, r] : copy.outputs)
+        yielded[i] = compute.getResult(r);
+    }
   }
 
   void build() {
@@ -462,15 +637,16 @@ private:
       load(SmallVector<BlockArgument>(operands));
     for (BlockArgument arg : old.getArguments().drop_front(operands.size()))
       copyState(arg, newArgument(arg));
-    for (Value root : scheduled()) {
+    for (ArrayRef<Value> members : scheduled()) {
       SmallVector<BlockArgument> late;
-      forLeaves(root, [&](OpOperand &use, bool) {
-        if (auto arg = dyn_cast<BlockArgument>(use.get()))
-          if (arg.getArgNumber() < operands.size() && !keptAs.contains(arg) && !llvm::is_contained(late, arg))
-            late.push_back(arg);
-      });
+      for (Value root : members)
+        forLeaves(root, [&](OpOperand &use, bool) {
+          if (auto arg = dyn_cast<BlockArgument>(use.get()))
+            if (arg.getArgNumber() < operands.size() && !keptAs.contains(arg) && !llvm::is_contained(late, arg))
+              late.push_back(arg);
+        });
       load(late);
-      statement(root);
+      statement(members);
     }
     SmallVector<BlockArgument> rest; // yielded as they are
     for (BlockArgument arg : operands)
@@ -489,6 +665,16 @@ private:
     scan->setDiscardableAttr("tile.warps", b.getI64IntegerAttr(warps()));
   }
 
+  /// The slices of an operand that a product reads.
+  Value stream(OpOperand &use) {
+    const int64_t along = cast<nn::DotOp>(use.getOwner()).getRhsContract()[0];
+    int64_t slice = kSliceBytes * 8 / product.getIntOrFloatBitWidth();
+    while (tensorOf(use.get()).getDimSize(along) % slice)
+      slice /= 2; // ends at 16
+    return StreamOp::create(b, use.getOwner()->getLoc(), newArgument(cast<BlockArgument>(use.get())), along, slice,
+                            shared(product, true));
+  }
+
   void load(ArrayRef<BlockArgument> operands) {
     for (BlockArgument arg : operands)
       loadOperand(arg, newArgument(arg));
@@ -498,6 +684,10 @@ private:
 
   /// Bytes in shared memory of a value's copies.
   int64_t bytesOf(Value v) {
+    if (streams.contains(v))
+      return 0;
+    if (auto arg = dyn_cast<BlockArgument>(v); arg && arg.getArgNumber() < scan.getInputs().size() && isReadInPlace(arg))
+      return 0;
     const Needs n = needs.lookup(v);
     auto type = tensorOf(v);
     Matrix m(type);
@@ -509,47 +699,99 @@ private:
     return bytes;
   }
 
-  /// The statements in an order in which what they need is there; the next is the one
-  /// after which the fewest bytes live.
-  SmallVector<Value> scheduled() {
-    SmallVector<Value> written;
-    for (Operation &op : old.without_terminator())
-      if (isRoot(op.getResult(0)))
-        written.push_back(op.getResult(0));
-    if (order == TileOrder::AsWritten)
-      return written;
-    DenseMap<Value, llvm::SmallSetVector<Value, 4>> leaves;
+  struct Statement {
+    SmallVector<Value> members;
+    llvm::SmallSetVector<Value, 4> leaves;
+    bool isLazy = false; ///< Comes just before the first statement that needs it.
+    bool isDone = false;
+  };
+
+  SmallVector<Statement> statementsAsWritten() {
+    SmallVector<Statement> all;
+    DenseSet<Value> placed;
+    for (Operation &op : old.without_terminator()) {
+      Value root = op.getResult(0);
+      if (!isRoot(root) || !placed.insert(root).second)
+        continue;
+      Statement &statement = all.emplace_back();
+      statement.members = membersOf(root);
+      int64_t bytes = 0;
+      for (Value member : statement.members) {
+        placed.insert(member);
+        forLeaves(member, [&](OpOperand &use, bool) { statement.leaves.insert(use.get()); });
+        bytes += bytesOf(member);
+      }
+      for (Value leaf : statement.leaves)
+        bytes -= bytesOf(leaf);
+      statement.isLazy = order == TileOrder::LateLoads && bytes > 0 && formOf(root) == Form::Elements &&
+                         llvm::none_of(root.getUsers(), [](Operation *user) { return user->hasTrait<OpTrait::IsTerminator>(); });
+    }
+    return all;
+  }
+
+  /// The statements, each as its roots, in an order in which what they need is there; the next is the first as written,
+  /// or the one after which the fewest bytes live.
+  SmallVector<SmallVector<Value>> scheduled() {
+    SmallVector<Statement> all = statementsAsWritten();
+    DenseMap<Value, Statement *> statementOf;
     DenseMap<Value, int> readers;
-    for (Value root : written) {
-      forLeaves(root, [&](OpOperand &use, bool) { leaves[root].insert(use.get()); });
-      for (Value leaf : leaves[root])
+    for (Statement &statement : all) {
+      for (Value member : statement.members)
+        statementOf[member] = &statement;
+      for (Value leaf : statement.leaves)
         ++readers[leaf];
     }
-    SmallVector<Value> result;
-    DenseSet<Value> done, loaded;
-    while (result.size() < written.size()) {
-      Value best;
-      int64_t bestBytes = 0;
-      for (Value root : written) {
-        if (done.contains(root) ||
-            llvm::any_of(leaves[root], [&](Value leaf) { return isRoot(leaf) && !done.contains(leaf); }))
-          continue;
-        int64_t bytes = bytesOf(root);
-        for (Value leaf : leaves[root]) {
-          if (order == TileOrder::LateLoads && isa<BlockArgument>(leaf) && !loaded.contains(leaf))
-            bytes += bytesOf(leaf);
-          if (readers[leaf] == 1)
-            bytes -= bytesOf(leaf);
-        }
-        if (!best || bytes < bestBytes)
-          best = root, bestBytes = bytes;
+    SmallVector<SmallVector<Value>> result;
+    DenseSet<Value> loaded;
+    auto isDone = [&](Value leaf) { return !isRoot(leaf) || statementOf[leaf]->isDone; };
+    std::function<bool(Statement &)> isReady = [&](Statement &statement) {
+      return llvm::all_of(statement.leaves, [&](Value leaf) {
+        return isDone(leaf) || (statementOf[leaf]->isLazy && isReady(*statementOf[leaf]));
+      });
+    };
+    // Bytes that live after a statement, less those before.
+    std::function<int64_t(Statement &)> bytesAfter = [&](Statement &statement) {
+      int64_t bytes = 0;
+      for (Value member : statement.members)
+        bytes += bytesOf(member);
+      for (Value leaf : statement.leaves) {
+        if (!isDone(leaf))
+          bytes += bytesAfter(*statementOf[leaf]);
+        if (order == TileOrder::LateLoads && isa<BlockArgument>(leaf) && !loaded.contains(leaf))
+          bytes += bytesOf(leaf);
+        if (readers[leaf] == 1)
+          bytes -= bytesOf(leaf);
       }
-      result.push_back(best);
-      done.insert(best);
-      for (Value leaf : leaves[best]) {
+      return bytes;
+    };
+    std::function<void(Statement &)> append = [&](Statement &statement) {
+      for (Value leaf : statement.leaves)
+        if (!isDone(leaf))
+          append(*statementOf[leaf]);
+      statement.isDone = true;
+      result.push_back(statement.members);
+      for (Value leaf : statement.leaves) {
         --readers[leaf];
         loaded.insert(leaf);
       }
+    };
+    while (result.size() < all.size()) {
+      Statement *best = nullptr;
+      int64_t bestBytes = 0;
+      for (bool mayBeLazy : {false, true}) { // at the end those that nobody reads
+        for (Statement &statement : all) {
+          if (statement.isDone || (statement.isLazy && !mayBeLazy) || !isReady(statement))
+            continue;
+          int64_t bytes = bytesAfter(statement);
+          if (best && (order == TileOrder::AsWritten || bytes >= bestBytes))
+            continue;
+          best = &statement;
+          bestBytes = bytes;
+        }
+        if (best)
+          break;
+      }
+      append(*best);
     }
     return result;
   }
@@ -559,8 +801,9 @@ private:
     int64_t most = 0;
     for (auto compute : fresh->getOps<ComputeOp>())
       if (compute.getForm() == Form::Fragment)
-        most = std::max(most, tensorOf(compute.getResult(0)).getNumElements());
-    return std::max<int64_t>(fewestWarps, most > 64 * 64 ? 8 : 4);
+        for (Value result : compute.getResults())
+          most = std::max(most, tensorOf(result).getNumElements());
+    return std::max<int64_t>(fewestWarps, most > kWideFragment ? 8 : 4);
   }
 
   /// An argument of the body that is yielded as it is.
@@ -589,7 +832,11 @@ private:
   OpBuilder b{scan.getContext()};
   Type f32, product;
   llvm::SetVector<Value> roots;
+  DenseSet<Value> again;                       ///< Roots that element-wise users compute again.
+  llvm::EquivalenceClasses<Value> statements; ///< Roots that share one.
   llvm::SmallPtrSet<Value, 4> registers; ///< States.
+  llvm::SmallPtrSet<Value, 4> streams;   ///< Operands.
+  DenseMap<OpOperand *, Value> streamOf;
   DenseSet<Value> fragments;             ///< Roots that read a state in registers.
   DenseMap<Value, Needs> needs;
   DenseMap<Value, Kept> keptAs;
@@ -613,7 +860,7 @@ struct RecToTilePass : tile::impl::RecToTileBase<RecToTilePass> {
     SmallVector<rec::ScanOp> scans;
     getOperation().walk([&](rec::ScanOp scan) { scans.push_back(scan); });
     for (rec::ScanOp scan : scans)
-      if (failed(toTileForm(scan, bf16)))
+      if (failed(toTileForm(scan, bf16, order)))
         return signalPassFailure();
   }
 };

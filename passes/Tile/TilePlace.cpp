@@ -49,6 +49,8 @@ private:
     Operation *op = value.getOwner();
     if (auto load = dyn_cast<LoadOp>(op))
       return load.getPlace();
+    if (auto stream = dyn_cast<StreamOp>(op))
+      return stream.getPlace();
     if (auto compute = dyn_cast<ComputeOp>(op))
       return compute.placeOf(value.getResultNumber());
     return {};
@@ -58,6 +60,8 @@ private:
     auto place = PlaceAttr::of(old.getSpace(), old.getElement(), old.getSwizzled(), offset);
     if (auto load = dyn_cast<LoadOp>(value.getOwner()))
       return load.setPlaceAttr(place);
+    if (auto stream = dyn_cast<StreamOp>(value.getOwner()))
+      return stream.setPlaceAttr(place);
     auto compute = cast<ComputeOp>(value.getOwner());
     SmallVector<Attribute> places(compute.getPlaces().getValue());
     places[value.getResultNumber()] = place;
@@ -116,7 +120,7 @@ private:
         if (!place || place.getSpace() != Space::Shared)
           continue;
         auto type = cast<RankedTensorType>(value.getType());
-        int64_t bytes = sharedBytes(type, place);
+        int64_t bytes = bytesOf(value);
         unsigned last = std::max(lastReadOf(value), at);
         auto load = dyn_cast<LoadOp>(op);
         if (load && load.getStages() > 1) {
@@ -128,10 +132,12 @@ private:
     }
   }
 
-  Piece pieceOf(OpResult value) {
-    PlaceAttr place = placeOf(value);
-    return {place.getOffset(), sharedBytes(cast<RankedTensorType>(value.getType()), place), 0};
+  static int64_t bytesOf(OpResult value) {
+    if (auto stream = dyn_cast<StreamOp>(value.getOwner()))
+      return 2 * sliceBytes(stream);
+    return sharedBytes(cast<RankedTensorType>(value.getType()), placeOf(value));
   }
+  Piece pieceOf(OpResult value) { return {placeOf(value).getOffset(), bytesOf(value), 0}; }
 
   void addBarriers() {
     SmallVector<Piece> written, read;
@@ -152,8 +158,9 @@ private:
               if (PlaceAttr place = placeOf(result); place && place.getSpace() == Space::Shared)
                 reads.push_back(pieceOf(result));
       });
+      // A stream writes where it is read, behind a barrier of its own; what it overwrites was read before.
       for (OpResult value : op.getResults())
-        if (PlaceAttr place = placeOf(value); place && place.getSpace() == Space::Shared)
+        if (PlaceAttr place = placeOf(value); place && place.getSpace() == Space::Shared && !isa<StreamOp>(op))
           writes.push_back(pieceOf(value));
       bool hazard = llvm::any_of(reads, [&](const Piece &p) { return overlaps(written, p); }) ||
                     llvm::any_of(writes, [&](const Piece &p) { return overlaps(written, p) || overlaps(read, p); });

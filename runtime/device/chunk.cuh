@@ -4,6 +4,8 @@
 #include "runtime/device/memory.cuh"
 #include "runtime/device/recurrence.cuh"
 #include "runtime/device/rows.cuh"
+#include "runtime/device/stream.cuh"
+#include "runtime/device/streamed_product.cuh"
 
 namespace tidegate::device {
 

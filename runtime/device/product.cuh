@@ -51,34 +51,53 @@ TIDEGATE_DEVICE void packLeft(unsigned (&a)[4], const float (&block)[8]) {
 template <As as, typename Tile>
 constexpr int innerOfLeft = as == As::Stored ? Tile::kCols : Tile::kRows;
 
-/// d += op(a) op(b). The caller has made the operands visible (syncBlock).
-/// Blocks of the contraction outside [kBegin, kEnd) are known to be zero and
-/// skipped; both are multiples of 16 and default to everything. Scope: block.
+/// d += `count` terms of the contraction of op(a) and op(b), from `fromA` and `fromB` on, all multiples of 16. The
+/// caller has made the operands visible (syncBlock). Scope: block.
 template <As asA, As asB, int m, int n, int ar, int ac, int br, int bc>
-TIDEGATE_DEVICE void product(Fragment<m, n> &d, const SharedTile<bf16, ar, ac> &a, const SharedTile<bf16, br, bc> &b,
-                             int kBegin = 0, int kEnd = innerOfLeft<asA, SharedTile<bf16, ar, ac>>) {
+TIDEGATE_DEVICE void productOf(Fragment<m, n> &d, const SharedTile<bf16, ar, ac> &a, int fromA,
+                               const SharedTile<bf16, br, bc> &b, int fromB, int count) {
   using F = Fragment<m, n>;
-  static_assert((asA == As::Stored ? ar : ac) == m && (asB == As::Stored ? bc : br) == n &&
-                    (asA == As::Stored ? ac : ar) == (asB == As::Stored ? br : bc),
-                "shapes of a product");
+  static_assert((asA == As::Stored ? ar : ac) == m && (asB == As::Stored ? bc : br) == n, "shapes of a product");
 #pragma unroll 4
-  for (int k = kBegin; k < kEnd; k += 16) {
+  for (int k = 0; k < count; k += 16) {
     unsigned left[F::kBlockRows][4];
 #pragma unroll
     for (int i = 0; i < F::kBlockRows; ++i)
       if (F::blockRow(i) < m)
-        loadLeft<asA>(left[i], a, F::blockRow(i), k);
+        loadLeft<asA>(left[i], a, F::blockRow(i), fromA + k);
 #pragma unroll
     for (int j = 0; j < F::kBlockCols; ++j)
       if (F::blockCol(j) < n) {
         unsigned right[4];
-        loadRight<asB>(right, b, k, F::blockCol(j));
+        loadRight<asB>(right, b, fromB + k, F::blockCol(j));
 #pragma unroll
         for (int i = 0; i < F::kBlockRows; ++i)
           if (F::blockRow(i) < m)
             multiplyBlock(d.v[i][j], left[i], right);
       }
   }
+}
+
+/// The same in float. Scope: thread, after syncBlock.
+template <As asA, As asB, int m, int n, int ar, int ac, int br, int bc>
+TIDEGATE_DEVICE void productOf(Fragment<m, n> &d, const SharedTile<float, ar, ac> &a, int fromA,
+                               const SharedTile<float, br, bc> &b, int fromB, int count) {
+  static_assert((asA == As::Stored ? ar : ac) == m && (asB == As::Stored ? bc : br) == n, "shapes of a product");
+  for (int k = 0; k < count; ++k)
+    d.forEach([&](int row, int col, float &x) {
+      x += (asA == As::Stored ? *a.at(row, fromA + k) : *a.at(fromA + k, row)) *
+           (asB == As::Stored ? *b.at(fromB + k, col) : *b.at(col, fromB + k));
+    });
+}
+
+/// d += op(a) op(b). The caller has made the operands visible (syncBlock).
+/// Blocks of the contraction outside [kBegin, kEnd) are known to be zero and
+/// skipped; both are multiples of 16 and default to everything. Scope: block.
+template <As asA, As asB, int m, int n, typename T, int ar, int ac, int br, int bc>
+TIDEGATE_DEVICE void product(Fragment<m, n> &d, const SharedTile<T, ar, ac> &a, const SharedTile<T, br, bc> &b,
+                             int kBegin = 0, int kEnd = innerOfLeft<asA, SharedTile<T, ar, ac>>) {
+  static_assert((asA == As::Stored ? ac : ar) == (asB == As::Stored ? br : bc), "shapes of a product");
+  productOf<asA, asB>(d, a, kBegin, b, kBegin, kEnd - kBegin);
 }
 
 /// d += a op(b) with the left side in registers, rounded to bfloat16. Scope: block.
@@ -103,20 +122,6 @@ TIDEGATE_DEVICE void product(Fragment<m, n> &d, const Fragment<m, inner> &a, con
           multiplyBlock(d.v[i][j], left[i], right);
     }
   }
-}
-
-/// d += op(a) op(b) in float. Scope: thread, after syncBlock.
-template <As asA, As asB, int m, int n, int ar, int ac, int br, int bc>
-TIDEGATE_DEVICE void product(Fragment<m, n> &d, const SharedTile<float, ar, ac> &a,
-                             const SharedTile<float, br, bc> &b, int kBegin = 0,
-                             int kEnd = innerOfLeft<asA, SharedTile<float, ar, ac>>) {
-  static_assert((asA == As::Stored ? ar : ac) == m && (asB == As::Stored ? bc : br) == n &&
-                    (asA == As::Stored ? ac : ar) == (asB == As::Stored ? br : bc),
-                "shapes of a product");
-  for (int k = kBegin; k < kEnd; ++k)
-    d.forEach([&](int row, int col, float &x) {
-      x += (asA == As::Stored ? *a.at(row, k) : *a.at(k, row)) * (asB == As::Stored ? *b.at(k, col) : *b.at(col, k));
-    });
 }
 
 } // namespace tidegate::device

@@ -143,38 +143,48 @@ TIDEGATE_DEVICE void load(Fragment<rows, cols> &to, const SharedTile<T, rows, co
   to.forEach([&](int row, int col, float &x) { x = from.get(row, col); });
 }
 
-/// out[row] = sum over columns, for the rows in [0, rows), into shared memory;
-/// `partial` holds rows x kColWarps floats. Two barriers. Scope: block.
-template <int rows, int cols>
-TIDEGATE_DEVICE void sumColumns(float *out, float *partial, const Fragment<rows, cols> &x) {
-  using F = Fragment<rows, cols>;
+/// out[row] = the sums of a fragment's rows, the first `count`, into shared memory. `sums[i][h]` is what the calling
+/// lane has of row laneIndex() / 4 + 8 h of block row i; `partial` holds rows x kColWarps floats. Three barriers.
+/// Scope: block.
+template <typename F>
+TIDEGATE_DEVICE void sumRows(float *out, float *partial, const float (&sums)[F::kBlockRows][2], int count = F::kRows) {
+  syncBlock();
 #pragma unroll
   for (int i = 0; i < F::kBlockRows; ++i)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float sum = 0;
-#pragma unroll
-      for (int j = 0; j < F::kBlockCols; ++j)
-        if (F::owns(i, j)) {
-#pragma unroll
-          for (int e = 0; e < 8; ++e)
-            if (e / 2 % 2 == half)
-              sum += x.v[i][j][e];
-        }
+      float sum = sums[i][half];
       sum += shuffleXor(sum, 1);
       sum += shuffleXor(sum, 2);
-      int row = F::blockRow(i) + laneIndex() / 4 + 8 * half;
-      if (laneIndex() % 4 == 0 && row < rows)
+      const int row = F::blockRow(i) + laneIndex() / 4 + 8 * half;
+      if (laneIndex() % 4 == 0 && row < F::kRows)
         partial[row * F::kColWarps + warpIndex() / F::kRowWarps] = sum;
     }
   syncBlock();
-  for (int row = threadIndex(); row < rows; row += kThreads) {
+  for (int row = threadIndex(); row < count; row += kThreads) {
     float sum = 0;
     for (int w = 0; w < F::kColWarps; ++w)
       sum += partial[row * F::kColWarps + w];
     out[row] = sum;
   }
   syncBlock();
+}
+
+/// The same of a fragment. Scope: block.
+template <int rows, int cols>
+TIDEGATE_DEVICE void sumColumns(float *out, float *partial, const Fragment<rows, cols> &x) {
+  using F = Fragment<rows, cols>;
+  float sums[F::kBlockRows][2] = {};
+#pragma unroll
+  for (int i = 0; i < F::kBlockRows; ++i)
+#pragma unroll
+    for (int j = 0; j < F::kBlockCols; ++j)
+      if (F::owns(i, j)) {
+#pragma unroll
+        for (int e = 0; e < 8; ++e)
+          sums[i][e / 2 % 2] += x.v[i][j][e];
+      }
+  sumRows<F>(out, partial, sums);
 }
 
 } // namespace tidegate::device

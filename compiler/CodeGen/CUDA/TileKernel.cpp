@@ -5,6 +5,7 @@
 #include "ir/Nn/Storage.h"
 #include "ir/Tile/TileOps.h"
 
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -339,8 +340,8 @@ private:
   //===--------------------------------------------------------------------===//
 
   bool isLeaf(Value v) {
-    return isa<BlockArgument>(v) || isa_and_nonnull<tile::LoadOp>(v.getDefiningOp()) ||
-           (isa_and_nonnull<tile::ComputeOp>(v.getDefiningOp())) || accumulators.contains(v);
+    return isa<BlockArgument>(v) || isa<tile::LoadOp, tile::StreamOp, tile::ComputeOp>(v.getDefiningOp()) ||
+           accumulators.contains(v);
   }
 
   template <typename F>
@@ -363,6 +364,8 @@ private:
       unsigned i = argument.getArgNumber();
       if (i >= numInputs() && inRegisters(i - numInputs()))
         return ofFragment(state(i - numInputs()));
+      if (i < numInputs() && scan.kindOf(i) == rec::OperandKind::Token)
+        return ofToken(i, type, index);
       Offset offset = offsetOf(type.getShape(), index);
       return ofMemory(i < numInputs() ? "a" + str(i) : state(i - numInputs()), offset);
     }
@@ -390,6 +393,16 @@ private:
     if (fragmentLanes == 1)
       return current->define("float", false, fragment + ".v[bi][bj][e]");
     return current->define("float", true, fragment + ".v[bi][bj][2 * p + j]");
+  }
+
+  /// An element of a row of a token, in global memory; 0 beyond the last token.
+  Element ofToken(unsigned input, RankedTensorType type, ArrayRef<Index> index) {
+    Offset inRow = offsetOf(type.getShape().drop_front(), index.drop_front());
+    const std::string row = index.front().at, exists = row + " < valid";
+    const std::string pointer = "a" + str(input) + " + (long long)" + row + " * " + rowsOf(input).stride + " + " + inRow.at.at;
+    if (inRow.laneStride == 1)
+      return current->load("loadOrZero", "float", pointer + ", " + exists);
+    return current->define("float", false, exists + " ? toFloat(*(" + pointer + ")) : 0.0f");
   }
 
   Element ofMemory(const std::string &pointer, const Offset &offset) {
@@ -438,7 +451,7 @@ private:
   /// True for values that are products and sums of products alone: they share one accumulator.
   static bool isSumOfProducts(Value v) {
     Operation *op = v.getDefiningOp();
-    if (!op || isa<tile::LoadOp, tile::ComputeOp>(op))
+    if (!op || isa<tile::LoadOp, tile::StreamOp, tile::ComputeOp>(op))
       return false;
     if (auto add = dyn_cast<nn::AddOp>(op))
       return add.getLhs().getType() == v.getType() && add.getRhs().getType() == v.getType() &&
@@ -448,7 +461,7 @@ private:
 
   void findAccumulators(Value v) {
     Operation *op = v.getDefiningOp();
-    if (!op || isa<tile::LoadOp, tile::ComputeOp>(op) || accumulators.contains(v))
+    if (!op || isa<tile::LoadOp, tile::StreamOp, tile::ComputeOp>(op) || accumulators.contains(v))
       return;
     if (!isSumOfProducts(v)) {
       for (Value operand : op->getOperands())
@@ -481,8 +494,14 @@ private:
     auto name = [&](Value v) { return names.lookup(v); };
     if (auto dot = dyn_cast<nn::DotOp>(op)) {
       auto as = [](bool isStored) { return isStored ? "As::Stored" : "As::Transposed"; };
-      text.line(Twine("product<") + as(dot.getLhsContract()[0] == 1) + ", " + as(dot.getRhsContract()[0] == 0) + ">(" +
-                to + ", " + name(dot.getLhs()) + ", " + name(dot.getRhs()) + ");");
+      const std::string sides =
+          Twine(Twine(as(dot.getLhsContract()[0] == 1)) + ", " + as(dot.getRhsContract()[0] == 0)).str();
+      if (auto stream = dot.getRhs().getDefiningOp<tile::StreamOp>())
+        text.line("streamedProduct<" + sides + ", " + str(stream.getSlice()) + ">(" + to + ", " + name(dot.getLhs()) +
+                  ", a" + str(cast<BlockArgument>(stream.getOperand()).getArgNumber()) + ", grid.shared + " +
+                  str(stream.getPlace().getOffset()) + ");");
+      else
+        text.line("product<" + sides + ">(" + to + ", " + name(dot.getLhs()) + ", " + name(dot.getRhs()) + ");");
     } else if (auto scores = dyn_cast<rec::DecayScoresOp>(op)) {
       text.line("decayScores<" + placesType(scores.getRowPositions()) + ", " + placesType(scores.getColPositions()) +
                 ">(" + to + ", " + name(scores.getRows()) + ", " + name(scores.getCols()) + ", " +
@@ -497,12 +516,28 @@ private:
   }
 
   void emitFragment(tile::ComputeOp op) {
-    Value root = op.getYielded().front();
-    Matrix m(tensorOf(root));
-    findAccumulators(root);
+    // What the threads compute in the layout of accumulators: values, and those whose rows are summed.
+    llvm::SmallMapVector<Value, std::string, 4> values;
+    auto inFragment = [](Value yielded) {
+      auto sum = yielded.getDefiningOp<nn::ReduceSumOp>();
+      return sum ? sum.getInput() : yielded;
+    };
+    for (Value yielded : op.getYielded()) {
+      findAccumulators(inFragment(yielded));
+      values[inFragment(yielded)] = "";
+    }
+    Matrix m(tensorOf(values.front().first));
     std::string f = text.name("F");
-    text.line("using " + f + " = " + fragmentType(root) + ";");
-    fragmentLanes = ElementEmitter::canUseLanes(root, 2, [this](Value v) { return isLeaf(v); }) ? 2 : 1;
+    text.line("using " + f + " = " + fragmentType(values.front().first) + ";");
+    fragmentLanes = llvm::all_of(values, [&](auto &value) {
+      return ElementEmitter::canUseLanes(value.first, 2, [this](Value v) { return isLeaf(v); });
+    }) ? 2 : 1;
+    std::vector<std::string> sums(op.getNumResults()); // of rows
+    for (auto [i, yielded] : llvm::enumerate(op.getYielded()))
+      if (inFragment(yielded) != yielded) {
+        sums[i] = text.name("sums");
+        text.line("float " + sums[i] + "[" + f + "::kBlockRows][2] = {};");
+      }
     text.line("#pragma unroll");
     text.block("for (int bi = 0; bi < " + f + "::kBlockRows; ++bi)", [&] {
       text.line("#pragma unroll");
@@ -515,23 +550,31 @@ private:
           text.line("const int row = " + f + "::blockRow(bi) + " + f + "::rowIn(" + pair + "), col = " + f +
                     "::blockCol(bj) + " + f + "::colIn(" + pair + ");");
           std::string l = str(fragmentLanes);
-          std::string y = text.name("y");
-          text.line("float " + y + "[" + l + "] = {};");
+          for (auto &[value, y] : values) {
+            y = text.name("y");
+            text.line("float " + y + "[" + l + "] = {};");
+          }
           bool isPadded = m.rows % 16 || m.cols % 16;
           auto compute = [&] {
             scope(fragmentLanes, [&](ElementEmitter &emit) {
-              Element x = emit.emit(root, fragmentIndex(tensorOf(root)));
-              text.line("#pragma unroll");
-              text.line("for (int j = 0; j < " + l + "; ++j)");
-              text.line("  " + y + "[j] = " + ElementEmitter::at(x) + ";");
+              for (auto &[value, y] : values) {
+                Element x = emit.emit(value, fragmentIndex(tensorOf(value)));
+                text.line("#pragma unroll");
+                text.line("for (int j = 0; j < " + l + "; ++j)");
+                text.line("  " + y + "[j] = " + ElementEmitter::at(x) + ";");
+              }
             });
           };
           if (isPadded)
             text.block("if (row < " + str(m.rows) + " && col < " + str(m.cols) + ")", compute);
           else
             compute();
-          for (auto [i, v] : llvm::enumerate(op.getResults()))
-            if (op.placeOf(i).getSpace() == Space::Registers) {
+          for (auto [i, v] : llvm::enumerate(op.getResults())) {
+            const std::string &y = values[inFragment(op.getYielded()[i])];
+            if (!sums[i].empty()) {
+              text.line(sums[i] + "[bi][" + (fragmentLanes == 2 ? "p % 2] += " + y + "[0] + " + y + "[1];"
+                                                                : "e / 2 % 2] += " + y + "[0];"));
+            } else if (op.placeOf(i).getSpace() == Space::Registers) {
               text.line("#pragma unroll");
               text.line("for (int j = 0; j < " + l + "; ++j)");
               text.line("  " + names.lookup(v) + ".v[bi][bj][" + (fragmentLanes == 2 ? "2 * p + j" : "e") + "] = " + y +
@@ -539,9 +582,13 @@ private:
             } else {
               store(v, "row", "col", y, fragmentLanes);
             }
+          }
         });
       });
     });
+    for (auto [i, v] : llvm::enumerate(op.getResults()))
+      if (!sums[i].empty())
+        text.line("sumRows<" + f + ">(" + names.lookup(v) + ", work, " + sums[i] + ", " + str(m.rows) + ");");
   }
 
   Indices fragmentIndex(RankedTensorType type) {

@@ -125,49 +125,82 @@ protected:
           << " for " << want.floats[i][0];
   }
 };
-/// One function of a program and its vector-Jacobian product on random inputs.
-void compareFunction(const std::string &file, const std::string &name, std::map<std::string, int64_t> sizes, int64_t T,
-                     bool isVjp, double bound, int decay = -1) {
-  CompileOptions options;
-  Compilation compilation(options);
-  LoadedProgram program({TIDEGATE_SOURCE_DIR "/examples/" + file, {}, {}});
+/// A function of a program, or its vector-Jacobian product, on random inputs.
+struct FunctionCase {
+  std::string file, name;
+  std::map<std::string, int64_t> sizes;
+  int64_t T = 70;
+  bool isVjp = false, bf16 = true;
+  int decay = -1; ///< The argument, if any, that holds factors between 0 and 1.
+};
+
+/// The module of one function on a target, and that function.
+mlir::OwningOpRef<mlir::ModuleOp> moduleOf(Compilation &compilation, const FunctionCase &c, FuncOp &function) {
+  LoadedProgram program({TIDEGATE_SOURCE_DIR "/examples/" + c.file, {}, {}});
   dsl::GenerateOptions generate;
-  generate.entry = name;
-  generate.dims = sizes;
+  generate.entry = c.name;
+  generate.dims = c.sizes;
   auto module = compilation.generate(program, generate);
   compilation.lowerRecurrences(*module);
-  FuncOp function;
   for (auto f : module->getOps<FuncOp>())
     if (!f.isPrivate())
       function = f;
-  if (isVjp)
+  if (c.isVjp)
     function = compilation.buildVjp(function);
   for (auto other : module->getOps<FuncOp>())
     if (other != function)
       other.setPrivate();
   compilation.fuse(*module);
-  Bindings want(function, 1, T, 20, decay), have(function, 1, T, 20, decay);
+  return module;
+}
+
+void compareFunction(const FunctionCase &c, double bound) {
+  CompileOptions options;
+  Compilation onCpu(options);
+  FuncOp function;
+  auto module = moduleOf(onCpu, c, function);
+  Bindings want(function, 1, c.T, 20, c.decay), have(function, 1, c.T, 20, c.decay);
   auto cpu = CpuProgram::compile(*module, {function.getName()}, 2);
   ASSERT_TRUE(succeeded(cpu));
-  (*cpu)->entry(function.getName()).run(1, T, want.all);
-  cuda::KernelSet kernels(/*bf16=*/true);
+  (*cpu)->entry(function.getName()).run(1, c.T, want.all);
+
+  options.target = Target::Cuda;
+  options.precision = c.bf16 ? Precision::BF16 : Precision::F32;
+  options.chunk = c.bf16 ? 0 : 16;
+  Compilation onDevice(options);
+  auto deviceModule = moduleOf(onDevice, c, function);
+  cuda::KernelSet kernels(c.bf16);
   auto plan = buildPlan(function, kernels);
   ASSERT_TRUE(succeeded(plan));
   played::playKernels(*plan, kernels.kernels());
   runtime::Executor executor(std::move(*plan));
-  executor.run(1, T, have.all);
+  executor.run(1, c.T, have.all);
   for (size_t i = want.firstResult; i < want.floats.size(); ++i)
-    EXPECT_LT(distance(have.floats[i], want.floats[i], 1e-9), bound) << "result " << i - want.firstResult << ": " << have.floats[i][0] << " " << have.floats[i][1] << " for " << want.floats[i][0] << " " << want.floats[i][1];
+    EXPECT_LT(distance(have.floats[i], want.floats[i], 1e-9), bound)
+        << "result " << i - want.firstResult << ": " << have.floats[i][0] << " " << have.floats[i][1] << " for "
+        << want.floats[i][0] << " " << want.floats[i][1];
 }
 } // namespace
 
 TEST(CudaPlayScanTest, GatedDeltaRule) {
-  compareFunction("bare_scan/gated_delta.tg", "gated_delta", {{"H", 1}, {"K", 32}, {"V", 16}}, 20, false, 0.01);
-  compareFunction("bare_scan/gated_delta.tg", "gated_delta", {{"H", 1}, {"K", 32}, {"V", 16}}, 70, true, 0.02);
+  const std::string file = "bare_scan/gated_delta.tg";
+  const std::map<std::string, int64_t> sizes = {{"H", 1}, {"K", 32}, {"V", 16}};
+  compareFunction({file, "gated_delta", sizes, 20}, 0.01);
+  compareFunction({file, "gated_delta", sizes, 70, /*isVjp=*/true}, 0.02);
 }
 TEST(CudaPlayScanTest, GatedLinearAttention) {
-  compareFunction("gla/gla.tg", "gated_scan", {{"H", 1}, {"K", 16}, {"V", 32}}, 20, false, 0.01, /*decay=*/3);
-  compareFunction("gla/gla.tg", "gated_scan", {{"H", 1}, {"K", 16}, {"V", 32}}, 70, true, 0.02, /*decay=*/3);
+  const std::map<std::string, int64_t> sizes = {{"H", 1}, {"K", 16}, {"V", 32}};
+  compareFunction({"gla/gla.tg", "gated_scan", sizes, 20, false, true, /*decay=*/3}, 0.01);
+  compareFunction({"gla/gla.tg", "gated_scan", sizes, 70, /*isVjp=*/true, true, /*decay=*/3}, 0.02);
+}
+// States of more numbers than a block keeps in registers: slabs in the chain, streamed around it.
+TEST(CudaPlayScanTest, WideStates) {
+  const std::map<std::string, int64_t> sizes = {{"H", 2}, {"K", 144}, {"V", 128}};
+  compareFunction({"bare_scan/gated_delta.tg", "gated_delta", sizes, 70, /*isVjp=*/true}, 0.03);
+}
+TEST(CudaPlayScanTest, WideStatesInFloat) {
+  const std::map<std::string, int64_t> sizes = {{"H", 1}, {"K", 144}, {"V", 128}};
+  compareFunction({"bare_scan/gated_delta.tg", "gated_delta", sizes, 20, /*isVjp=*/true, /*bf16=*/false}, 2e-5);
 }
 
 TEST_P(CudaPlayTest, FloatKernelsAgree) { compare(/*bf16=*/false, 2e-5); }
