@@ -31,34 +31,31 @@ Engine &tidegate::cudaEngine() {
   return engine;
 }
 
-CudaProgram::CudaProgram(Compilation &compilation, Engine &engine, Build build,
-                         llvm::ArrayRef<llvm::StringRef> entries)
-    : engine(engine) {
-  constexpr int64_t kFewestTokens = 16; // rows of a tile
+CudaPlans tidegate::planForCuda(Compilation &compilation, BuildModule build, llvm::ArrayRef<llvm::StringRef> entries) {
+  constexpr int64_t kMostTokens = 64, kFewestTokens = 16; // of a chunk; rows of a tile
   const int64_t given = compilation.options.chunk;
   cuda::KernelSet kernels(false);
-  std::vector<runtime::Plan> plans;
-  for (int64_t chunk = given;; chunk = chunk ? chunk / 2 : 32) {
-    const bool mayShrink = given == 0 && chunk != kFewestTokens;
+  CudaPlans result;
+  for (int64_t chunk = given ? given : kMostTokens;; chunk /= 2) {
+    const bool mayShrink = given == 0 && chunk > kFewestTokens;
     compilation.options.chunk = chunk;
     kernels = cuda::KernelSet(compilation.options.precision == Precision::BF16, mayShrink);
-    plans.clear();
+    result.plans.clear();
     auto module = build();
     for (llvm::StringRef name : entries) {
       auto plan = buildPlan(module->lookupSymbol<mlir::func::FuncOp>(name), kernels);
       if (failed(plan))
         break;
-      plans.push_back(std::move(*plan));
+      result.plans.push_back(std::move(*plan));
     }
     compilation.options.chunk = given;
-    if (plans.size() == entries.size())
+    if (result.plans.size() == entries.size())
       break;
     if (!kernels.wantsSmallerChunks())
       compilation.fail();
   }
-  std::vector<KernelText> texts;
   for (const cuda::KernelSource &kernel : kernels.kernels()) {
-    KernelText text;
+    KernelText &text = result.kernels.emplace_back();
     text.program.name = kernel.name;
     text.program.source = kernel.text;
     text.program.headers = device::libraryHeaders();
@@ -67,10 +64,16 @@ CudaProgram::CudaProgram(Compilation &compilation, Engine &engine, Build build,
     text.sharedBytes = int(kernel.sharedBytes);
     text.itemsPerBlock = kernel.itemsPerBlock;
     text.maxBlocks = kernel.maxBlocks;
-    texts.push_back(std::move(text));
   }
-  for (auto [name, plan] : llvm::zip(entries, plans))
-    executors[name] = std::make_unique<runtime::cuda::CudaExecutor>(engine, std::move(plan), texts);
+  return result;
+}
+
+CudaProgram::CudaProgram(Compilation &compilation, Engine &engine, BuildModule build,
+                         llvm::ArrayRef<llvm::StringRef> entries)
+    : engine(engine) {
+  CudaPlans made = planForCuda(compilation, build, entries);
+  for (auto [name, plan] : llvm::zip(entries, made.plans))
+    executors[name] = std::make_unique<runtime::cuda::CudaExecutor>(engine, std::move(plan), made.kernels);
 }
 
 void CudaProgram::run(llvm::StringRef name, int64_t B, int64_t T, std::span<const Argument> arguments,

@@ -11,15 +11,25 @@ namespace tidegate {
 /// InvalidArgument for precision f64 and for recurrences in token form.
 std::unique_ptr<train::Model> compileCudaModel(const ProgramSource &source, const CompileOptions &options);
 
+/// Makes a fused module for the options of a compilation.
+using BuildModule = llvm::function_ref<mlir::OwningOpRef<mlir::ModuleOp>()>;
+
+/// Functions of a module as plans, and the text of their kernels.
+struct CudaPlans {
+  std::vector<runtime::Plan> plans; ///< One per entry.
+  std::vector<runtime::cuda::KernelText> kernels;
+};
+
+/// Plans `entries` of the module that `build` makes. Unless the options say how large chunks are, `build` is called
+/// again with smaller ones while a block's shared memory does not hold them. Needs no GPU. Errors are diagnostics of
+/// `compilation`.
+CudaPlans planForCuda(Compilation &compilation, BuildModule build, llvm::ArrayRef<llvm::StringRef> entries);
+
 /// Functions of a fused module, ready to run on the GPU.
 class CudaProgram {
 public:
-  using Build = llvm::function_ref<mlir::OwningOpRef<mlir::ModuleOp>()>;
-
-  /// Plans `entries` of the module that `build` makes and compiles their kernels. Unless the options say how large
-  /// chunks are, `build` is called again with smaller ones while a block's shared memory does not hold them.
-  /// Errors are diagnostics of `compilation`.
-  CudaProgram(Compilation &compilation, runtime::cuda::Engine &engine, Build build,
+  /// Compiles the kernels of planForCuda.
+  CudaProgram(Compilation &compilation, runtime::cuda::Engine &engine, BuildModule build,
               llvm::ArrayRef<llvm::StringRef> entries);
 
   runtime::cuda::CudaExecutor &entry(llvm::StringRef name) { return *executors.find(name)->second; }
