@@ -67,6 +67,7 @@ public:
     eliminateCommonSubExpressions(rewriter, dominance, scan);
     findStateful();
     findProducts();
+    findSides();
     chooseEarly();
     chooseLate();
     ScanOp before = early.empty() ? ScanOp() : buildBefore();
@@ -111,13 +112,43 @@ private:
   }
   /// Rows of a chunk: what may be kept, as it is no larger than the operands.
   bool isPerToken(Value v) {
-    int64_t largest = 0;
-    for (auto [i, arg] : llvm::enumerate(scan.getBodyInputs()))
-      if (scan.kindOf(i) == OperandKind::Token)
-        largest = std::max(largest, tensorOf(arg).getNumElements());
-    return tensorOf(v).getRank() == 2 && tensorOf(v).getDimSize(0) % int64_t(scan.getChunk()) == 0 &&
-           tensorOf(v).getNumElements() <= largest;
+    return tensorOf(v).getRank() == 2 && sides.lookup(v).rows;
   }
+  /// Which outer dimensions of a value count the events of a chunk.
+  struct Sides {
+    bool rows = false, columns = false; ///< The first, the last.
+  };
+  void findSides() {
+    for (auto [i, arg] : llvm::enumerate(scan.getBodyInputs()))
+      sides[arg].rows = scan.kindOf(i) == OperandKind::Token;
+    for (Operation &op : body.without_terminator()) {
+      Sides &result = sides[op.getResult(0)];
+      auto of = [&](unsigned operand) { return sides.lookup(op.getOperand(operand)); };
+      if (auto dot = dyn_cast<nn::DotOp>(op)) {
+        if (tensorOf(dot).getRank() == 2 && dot.getLhsContract().size() == 1)
+          result = {dot.getLhsContract()[0] == 1 ? of(0).rows : of(0).columns,
+                    dot.getRhsContract()[0] == 0 ? of(1).columns : of(1).rows};
+      } else if (isa<DecayScoresOp>(op)) {
+        result = {true, true};
+      } else if (isa<DecayMixOp, SolveUnitLowerOp>(op)) {
+        result = {true, of(1).columns};
+      } else if (auto transpose = dyn_cast<nn::TransposeOp>(op)) {
+        if (tensorOf(transpose).getRank() == 2)
+          result = {of(0).columns, of(0).rows};
+      } else {
+        auto type = tensorOf(op.getResult(0));
+        for (Value v : op.getOperands()) { // what no operand repeats or sums
+          auto from = tensorOf(v);
+          if (from.getRank() == 0 || type.getRank() == 0)
+            continue;
+          const bool isAligned = from.getRank() == type.getRank() && from.getDimSize(0) == type.getDimSize(0);
+          result.rows |= sides.lookup(v).rows && (isAligned || isa<nn::ReshapeOp>(op));
+          result.columns |= sides.lookup(v).columns && from.getShape().back() == type.getShape().back();
+        }
+      }
+    }
+  }
+
   /// How a value that one scan hands to another is kept. Rows of tokens beyond the last are those of operands that are
   /// zero there, so nobody misses them.
   OperandKind keptAs(Value v) {
@@ -315,6 +346,7 @@ private:
   Block &body;
   OpBuilder b;
   DenseSet<Value> stateful, withProducts;
+  DenseMap<Value, Sides> sides;
   llvm::SmallSetVector<Value, 8> early, late;
 };
 

@@ -715,6 +715,7 @@ private:
         continue;
       Statement &statement = all.emplace_back();
       statement.members = membersOf(root);
+      llvm::sort(statement.members, [](Value x, Value y) { return x.getDefiningOp()->isBeforeInBlock(y.getDefiningOp()); });
       int64_t bytes = 0;
       for (Value member : statement.members) {
         placed.insert(member);

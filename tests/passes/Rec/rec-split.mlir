@@ -24,17 +24,17 @@ func.func @linear_attention(%q: tensor<?x?x2x16xf32>, %k: tensor<?x?x2x16xf32>, 
 
 // -----
 
-// A solve in the chain: the inverse is computed before, for every step on its own.
+// A solve in the chain: the inverse is computed before, for every step on its own. What the chain computes may be an output.
 
 // CHECK-LABEL: func.func @solve_in_the_chain
 // CHECK: %[[T:.*]] = rec.scan chunk 64(%[[K:.*]] : tensor<?x?x2x16xf32>) kinds [0] out_kinds [1] states 0
 // CHECK: %[[M:.*]] = rec.decay_scores
 // CHECK: rec.solve_unit_lower %[[M]], %{{.*}} : tensor<64x64xf32>, tensor<64x64xf32>
 // CHECK: } -> tensor<?x?x2x64x64xf32>
-// CHECK: rec.scan save_states chunk 64(%[[K]], %{{.*}}, %[[T]] : {{.*}}) kinds [0, 0, 1] out_kinds [] states 1
+// CHECK: %[[CHAIN:.*]]:3 = rec.scan save_states chunk 64({{.*}}%[[T]] : {{.*}}) kinds [0, 0, 1] out_kinds [0] states 1
 // CHECK-NOT: rec.solve_unit_lower
-// CHECK: rec.scan chunk 64
-// CHECK-NOT: rec.solve_unit_lower
+// CHECK-NOT: rec.scan
+// CHECK: return %[[CHAIN]]#0
 func.func @solve_in_the_chain(%k: tensor<?x?x2x16xf32>, %v: tensor<?x?x2x32xf32>) -> tensor<?x?x2x32xf32> {
   %o, %s = rec.scan chunk 64 (%k, %v : tensor<?x?x2x16xf32>, tensor<?x?x2x32xf32>)
       kinds [0, 0] out_kinds [0] states 1 {
@@ -46,6 +46,36 @@ func.func @solve_in_the_chain(%k: tensor<?x?x2x16xf32>, %v: tensor<?x?x2x32xf32>
     %kn = nn.dot %kt, %n contract [0] x [0] : tensor<64x16xf32>, tensor<64x32xf32>
     %next = nn.add %S, %kn : tensor<16x32xf32>, tensor<16x32xf32>
     rec.yield %n, %next : tensor<64x32xf32>, tensor<16x32xf32>
+  } -> tensor<?x?x2x32xf32>, tensor<?x2x16x32xf32>
+  return %o : tensor<?x?x2x32xf32>
+}
+
+// -----
+
+// Rows of tokens that the chain computes and the outputs need are computed once: they are an output of the chain, and an
+// operand of the scan behind it.
+
+// CHECK-LABEL: func.func @pseudo_values
+// CHECK-SAME: %[[K:.*]]: tensor<?x?x2x16xf32>, %[[V:.*]]: tensor<?x?x2x32xf32>
+// CHECK: %[[CHAIN:.*]]:3 = rec.scan save_states chunk 64(%[[V]], %[[K]] : {{.*}}) kinds [0, 0] out_kinds [0] states 1
+// CHECK-COUNT-2: nn.dot
+// CHECK: rec.scan chunk 64(%[[K]], %[[CHAIN]]#0, %[[CHAIN]]#2 : {{.*}}) kinds [0, 0, 1] out_kinds [0] states 0
+// CHECK-COUNT-3: nn.dot
+// CHECK-NOT: nn.dot
+func.func @pseudo_values(%k: tensor<?x?x2x16xf32>, %v: tensor<?x?x2x32xf32>) -> tensor<?x?x2x32xf32> {
+  %o, %s = rec.scan chunk 64 (%k, %v : tensor<?x?x2x16xf32>, tensor<?x?x2x32xf32>)
+      kinds [0, 0] out_kinds [0] states 1 {
+  ^bb0(%kt: tensor<64x16xf32>, %vt: tensor<64x32xf32>, %S: tensor<16x32xf32>):
+    %ks = nn.dot %kt, %S contract [1] x [0] : tensor<64x16xf32>, tensor<16x32xf32>
+    %n = nn.sub %vt, %ks : tensor<64x32xf32>, tensor<64x32xf32>
+    %p = nn.dot %kt, %kt contract [1] x [1] : tensor<64x16xf32>, tensor<64x16xf32>
+    %pn = nn.dot %p, %n contract [1] x [0] : tensor<64x64xf32>, tensor<64x32xf32>
+    %q = nn.neg %kt : tensor<64x16xf32>
+    %qs = nn.dot %q, %S contract [1] x [0] : tensor<64x16xf32>, tensor<16x32xf32>
+    %ot = nn.add %qs, %pn : tensor<64x32xf32>, tensor<64x32xf32>
+    %kn = nn.dot %kt, %n contract [0] x [0] : tensor<64x16xf32>, tensor<64x32xf32>
+    %next = nn.add %S, %kn : tensor<16x32xf32>, tensor<16x32xf32>
+    rec.yield %ot, %next : tensor<64x32xf32>, tensor<16x32xf32>
   } -> tensor<?x?x2x32xf32>, tensor<?x2x16x32xf32>
   return %o : tensor<?x?x2x32xf32>
 }

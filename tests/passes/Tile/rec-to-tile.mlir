@@ -44,3 +44,27 @@ func.func @scalar_decay(%q: tensor<?x?x2x16xf32>, %k: tensor<?x?x2x16xf32>, %v: 
   } -> tensor<?x?x2x32xf32>, tensor<?x2x16x32xf32>
   return %o : tensor<?x?x2x32xf32>
 }
+
+// A large operand of a scan without states is streamed into its product; the product stays in registers, where an
+// output and a sum of rows read it.
+
+// CHECK-LABEL: func.func @streamed
+// CHECK: %[[Q:.*]] = tile.load
+// CHECK: %[[S:.*]] = tile.stream %{{.*}} along 1 slices 64 at <shared, bf16, swizzled = true> : tensor<256x128xf32>
+// CHECK: tile.compute fragment at [#tile.place<result, f32, offset = 0>, #tile.place<shared, f32>] {
+// CHECK-DAG: %[[DOT:.*]] = nn.dot %{{.*}}, %[[S]] contract [1] x [1]
+// CHECK-DAG: %[[HALF:.*]] = nn.mul %[[DOT]]
+// CHECK-DAG: %[[SUM:.*]] = nn.reduce_sum %[[DOT]] [1]
+// CHECK: tile.yield %[[HALF]], %[[SUM]]
+func.func @streamed(%q: tensor<?x?x2x128xf32>, %s: tensor<?x?x2x256x128xf32>) -> (tensor<?x?x2x256xf32>, tensor<?x?x2x1xf32>) {
+  %o, %r = rec.scan chunk 64 (%q, %s : tensor<?x?x2x128xf32>, tensor<?x?x2x256x128xf32>) kinds [0, 1] out_kinds [0, 0] states 0 {
+  ^bb0(%qt: tensor<64x128xf32>, %S: tensor<256x128xf32>):
+    %qs = nn.dot %qt, %S contract [1] x [1] : tensor<64x128xf32>, tensor<256x128xf32>
+    %half = nn.constant 0.5 : tensor<f32>
+    %ot = nn.mul %qs, %half : tensor<64x256xf32>, tensor<f32>
+    %sum = nn.reduce_sum %qs [1] : tensor<64x256xf32>
+    %rt = nn.neg %sum : tensor<64x1xf32>
+    rec.yield %ot, %rt : tensor<64x256xf32>, tensor<64x1xf32>
+  } {nn.storage = [f32, bf16, f32, f32]} -> tensor<?x?x2x256xf32>, tensor<?x?x2x1xf32>
+  return %o, %r : tensor<?x?x2x256xf32>, tensor<?x?x2x1xf32>
+}
