@@ -3,6 +3,7 @@
 
 #include "runtime/device/memory.cuh"
 #include "runtime/device/product.cuh"
+#include "runtime/device/streamed_product.cuh"
 
 #include <set>
 
@@ -95,6 +96,40 @@ TEST(Product, Bf16) {
 TEST(Product, Float) {
   checkAllForms<float, 64, 64, 32>();
   checkAllForms<float, 48, 32, 16>();
+}
+
+/// A right side that comes slice by slice is the one that lies there whole, on top of what is in the accumulators.
+template <typename T, As asB, int slice, int m, int n, int k>
+void checkStreamed() {
+  SCOPED_TRACE(testing::Message() << m << " x " << n << " x " << k << " by " << slice << " transposed " << int(asB));
+  auto a = randomValues(m * k, 1), b = randomValues(k * n, 2);
+  std::vector<T> stored(k * n);
+  for (int i = 0; i < k * n; ++i)
+    stored[i] = Converter<T>::from(b[i]);
+  auto result = runBlock(m * n, [&](SharedArena arena, float *out) {
+    auto left = arena.tile<SharedTile<T, m, k>>();
+    auto ring = arena.tile<SharedTile<T, 2 * slice, n>>(); // both stages, which are whole kilobytes here
+    loadRows(left, a.data(), k, m);
+    Fragment<m, n> d;
+    d.fill(1);
+    streamedProduct<As::Stored, asB, slice>(d, left, stored.data(), ring.base);
+    storeRows(out, n, m, d);
+  });
+  for (int i = 0; i < m; ++i)
+    for (int j = 0; j < n; ++j) {
+      double sum = 1;
+      for (int l = 0; l < k; ++l)
+        sum += double(a[i * k + l]) * b[asB == As::Stored ? l * n + j : j * k + l];
+      ASSERT_NEAR(sum, result[i * n + j], 1e-4) << "at " << i << ", " << j;
+    }
+}
+
+TEST(Product, Streamed) {
+  checkStreamed<bf16, As::Stored, 32, 64, 64, 128>();
+  checkStreamed<bf16, As::Transposed, 32, 64, 64, 96>();
+  checkStreamed<bf16, As::Stored, 64, 16, 48, 64>();
+  checkStreamed<float, As::Stored, 16, 16, 64, 48>();
+  checkStreamed<float, As::Transposed, 32, 32, 32, 64>();
 }
 
 TEST(Product, LeftInRegisters) {

@@ -74,7 +74,10 @@ VerifyReport verifyModel(const CommandLine &line, const ProgramSource &source, c
   if (separatesDocuments(source))
     documents64 = compile(Precision::F64, ScanForm::Chunk, /*documents=*/true);
   VerifyReport report;
-  climbLadder({*token64, *chunk64, *chunk32, documents64.get()}, sizesOf(line), report);
+  std::unique_ptr<train::Model> chunk16;
+  if (options.target == Target::Cuda)
+    chunk16 = compile(Precision::BF16, ScanForm::Chunk);
+  climbLadder({*token64, *chunk64, *chunk32, documents64.get(), chunk16.get()}, sizesOf(line), report);
   return report;
 }
 
@@ -116,7 +119,10 @@ void verifyEntry(const CommandLine &line, const ProgramSource &source, const Com
   if (file)
     for (const ValueSpec &spec : token64->inputs())
       given.emplace(spec.name, file->tensor(spec.name).to(spec.dtype));
-  climbEntryLadder(entry.name, {*token64, *chunk64, *chunk32}, sizesOf(line), given, report);
+  std::unique_ptr<EntryProgram> chunk16;
+  if (options.target == Target::Cuda)
+    chunk16 = compile(Precision::BF16, ScanForm::Chunk);
+  climbEntryLadder(entry.name, {*token64, *chunk64, *chunk32, chunk16.get()}, sizesOf(line), given, report);
 }
 
 VerifyReport verifyForms(const CommandLine &line, const ProgramSource &source, const CompileOptions &options) {
@@ -176,7 +182,8 @@ CommandLine commandLine() {
   return CommandLine("verify", "FILE",
                      "Checks a program's model. With --golden: logits, loss, every gradient and five AdamW losses\n"
                      "against a reference's, in f64 and f32. Without: token form, chunk form, derived gradients, finite\n"
-                     "differences, decoding, packed documents and f32 against each other, on random weights. Of a program\n"
+                     "differences, decoding, packed documents and f32 against each other, on random weights; with --device\n"
+                     "cuda f32 and bf16 run on the GPU, bf16 within the share of bfloat16, by tensor and by row. Of a program\n"
                      "without a model every fn and layer is checked so, on random inputs. Exit code 0 only if everything\n"
                      "holds.");
 }

@@ -19,6 +19,7 @@ namespace {
 
 constexpr double kFormBound = 1e-10, kFormGradientBound = 1e-9, kDifferenceBound = 1e-6, kSingleBound = 1e-4,
                  kSingleGradientBound = 2e-3;
+constexpr HalfBound kHalfBound{5e-3}, kHalfGradientBound{8e-3}, kHalfRateBound{2e-2};
 constexpr double kDeviation = 0.3; // Of random inputs.
 constexpr double kStep = 1e-4;     // Of a finite difference.
 constexpr double kFloor = 1e-3;    // Of the largest value or gradient: below it, rounding decides.
@@ -48,6 +49,8 @@ public:
     Tensors narrowInputs = narrowed(inputs);
     compare(entries.chunk32.run(narrowInputs), entries.chunk64.run(inputs), "f32 = f64", kSingleBound);
     compare(entries.chunk32.vjp(narrowInputs, narrowed(seeds)), chunked, "gradients, f32 = f64", kSingleGradientBound);
+    if (entries.chunk16)
+      checkHalf(inputs, seeds);
   }
 
 private:
@@ -122,6 +125,38 @@ private:
     for (const auto &[tensor, value] : b)
       if (runtime::isFloating(value.dtype()))
         report.add(name + ": " + check, tensor, relativeError(spanOf(a.at(tensor)), spanOf(value), floor), bound);
+  }
+
+  /// bf16 on inputs that bfloat16 holds, so that only what is computed differs. Gradients of one number per head, rates
+  /// and decays, are long sums that cancel.
+  void checkHalf(const Tensors &inputs, const Tensors &seeds) {
+    const Tensors half = rounded(inputs), halfSeeds = rounded(seeds);
+    const Tensors wide = widened(half);
+    const Tensors want = entries.token64.run(wide), have = entries.chunk16->run(half);
+    for (const auto &[tensor, value] : want)
+      if (runtime::isFloating(value.dtype()))
+        addHalf(report, name + ": bf16 = f64", tensor, errorsOf(have.at(tensor), value), kHalfBound);
+    const Tensors gradients = entries.token64.vjp(wide, widened(halfSeeds)), found = entries.chunk16->vjp(half, halfSeeds);
+    for (const ValueSpec &spec : entries.token64.inputs())
+      if (const std::string grad = "grad." + spec.name; gradients.count(grad))
+        addHalf(report, name + ": gradients, bf16 = f64", grad, errorsOf(found.at(grad), gradients.at(grad)),
+                spec.shape.size() <= 3 ? kHalfRateBound : kHalfGradientBound);
+  }
+  static RmsErrors errorsOf(const HostTensor &have, const HostTensor &want) {
+    return rmsErrors(spanOf(have), spanOf(want), want.shape().empty() ? 1 : want.shape().back());
+  }
+  /// In f32, as bfloat16 holds them.
+  static Tensors rounded(const Tensors &tensors) {
+    Tensors result;
+    for (const auto &[name, tensor] : tensors)
+      result.emplace(name, runtime::isFloating(tensor.dtype()) ? tensor.to(Dtype::BF16).to(Dtype::F32) : tensor);
+    return result;
+  }
+  static Tensors widened(const Tensors &tensors) {
+    Tensors result;
+    for (const auto &[name, tensor] : tensors)
+      result.emplace(name, runtime::isFloating(tensor.dtype()) ? tensor.to(Dtype::F64) : tensor);
+    return result;
   }
 
   /// Fourth-order differences along a direction in each input.

@@ -10,9 +10,10 @@
 
 namespace tidegate::tool {
 
-/// The same entry, compiled three ways. Their specs differ in type only.
+/// The same entry, compiled several ways. Their specs differ in type only.
 struct LadderEntries {
   EntryProgram &token64, &chunk64, &chunk32;
+  EntryProgram *chunk16 = nullptr; ///< bf16 on the GPU; null on the CPU.
 };
 
 /// Adds the rows of entry `name`. Random inputs are normal with deviation 0.3,

@@ -25,6 +25,8 @@ constexpr double kFormGradientBound = 1e-9;
 constexpr double kDifferenceBound = 1e-6;  // Fourth-order differences in fp64.
 constexpr double kSingleBound = 1e-4;      // f32 logits against f64.
 constexpr double kSingleGradientBound = 2e-3;
+constexpr HalfBound kHalfBound{2e-2};      // bf16 logits against f64: what two roundings per op come to.
+constexpr HalfBound kHalfGradientBound{4e-2};
 constexpr double kSpread = 0.05;           // Added to every weight, so that none is trivially 0 or 1.
 constexpr double kStep = 1e-3;             // Of a finite difference, in units of kSpread.
 constexpr size_t kMaxDirections = 24;      // Weights checked one by one.
@@ -277,14 +279,36 @@ void checkDocuments(Model &packed, Model &alone, Batch batch, VerifyReport &repo
   }
 }
 
+/// Logits and gradients in bf16, each weight's gradient by its rows.
+void checkHalf(Model &half, Model &wide, const Batch &batch, VerifyReport &report) {
+  HostTensor have = half.logits(batch.ids, batch.B, batch.T), want = wide.logits(batch.ids, batch.B, batch.T);
+  addHalf(report, "bf16 = f64", "logits", rmsErrors(have.view(), want.view(), wide.vocab()), kHalfBound);
+  half.lossAndGradients(batch.tokens());
+  wide.lossAndGradients(batch.tokens());
+  double most = 0;
+  for (size_t p = 0; p < wide.parameters().size(); ++p)
+    most = std::max(most, rms(wide.gradient(p)));
+  for (size_t p = 0; p < wide.parameters().size(); ++p)
+    addHalf(report, "gradients, bf16 = f64", wide.parameters()[p].name,
+            rmsErrors(half.gradient(p), wide.gradient(p), wide.parameters()[p].shape.back(), kGradientFloor * most),
+            kHalfGradientBound);
+}
+
 } // namespace
 
+void tool::addHalf(VerifyReport &report, const std::string &check, const std::string &tensor, const RmsErrors &errors,
+                   HalfBound bound) {
+  report.add(check, tensor, errors.whole, bound.tensor);
+  report.add(check + ", rows", tensor, errors.row, bound.row());
+}
+
 void tool::climbLadder(const LadderModels &models, const LadderSizes &sizes, VerifyReport &report) {
-  auto &[token64, chunk64, chunk32, documents64] = models;
+  auto &[token64, chunk64, chunk32, documents64, chunk16] = models;
   for (Model *model : {&token64, &chunk64, &chunk32})
     randomWeights(*model, sizes.seed);
-  if (documents64)
-    randomWeights(*documents64, sizes.seed);
+  for (Model *model : {documents64, chunk16})
+    if (model)
+      randomWeights(*model, sizes.seed);
   const int64_t vocab = token64.vocab(), longest = *std::max_element(sizes.lengths.begin(), sizes.lengths.end());
   auto batchOf = [&](int64_t T) { return Batch(sizes.batch, T, vocab, sizes.seed); };
   auto logits = [](Model &model, const Batch &batch) { return model.logits(batch.ids, batch.B, batch.T); };
@@ -307,6 +331,8 @@ void tool::climbLadder(const LadderModels &models, const LadderSizes &sizes, Ver
     report.add("f32 = f64", lengthText(longest), relativeError(narrow.view(), wide.view()), kSingleBound);
   }
   compareGradients(chunk32, chunk64, whole, "gradients, f32 = f64", kSingleGradientBound, report);
+  if (chunk16)
+    checkHalf(*chunk16, chunk64, whole, report);
   if (documents64)
     checkDocuments(*documents64, chunk64, whole, report);
 }

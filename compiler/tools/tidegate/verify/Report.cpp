@@ -89,3 +89,34 @@ double tidegate::tool::relativeError(runtime::HostSpan a, runtime::HostSpan b, d
 }
 
 double tidegate::tool::relativeError(double a, double b) { return a == b ? 0 : std::abs(a - b) / std::abs(b); }
+
+double tidegate::tool::rms(runtime::HostSpan values) {
+  double square = 0;
+  for (int64_t i = 0; i < values.elements; ++i)
+    square += values.get(i) * values.get(i);
+  return values.elements == 0 ? 0 : std::sqrt(square / double(values.elements));
+}
+
+RmsErrors tidegate::tool::rmsErrors(runtime::HostSpan a, runtime::HostSpan b, int64_t width, double floor) {
+  RmsErrors errors;
+  if (a.elements != b.elements)
+    return {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()};
+  const double whole = std::max(rms(b), floor);
+  double sum = 0;
+  for (int64_t first = 0; first < a.elements; first += width) {
+    double difference = 0, square = 0;
+    for (int64_t i = first; i < first + width; ++i) {
+      const double x = a.get(i), y = b.get(i);
+      difference += (x - y) * (x - y);
+      square += y * y;
+    }
+    if (std::isnan(difference))
+      return {difference, difference};
+    sum += difference;
+    if (difference > 0)
+      errors.row = std::max(errors.row, std::sqrt(difference / double(width)) / std::max(std::sqrt(square / double(width)), whole));
+  }
+  if (sum > 0)
+    errors.whole = std::sqrt(sum / double(a.elements)) / whole;
+  return errors;
+}

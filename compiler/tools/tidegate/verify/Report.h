@@ -36,4 +36,13 @@ struct VerifyReport {
 double relativeError(runtime::HostSpan a, runtime::HostSpan b, double floor = 0);
 double relativeError(double a, double b);
 
+/// Errors by root mean square, over that of `b` or over `floor` where that is larger. NaN when a value is.
+struct RmsErrors {
+  double whole = 0; ///< Of all elements.
+  double row = 0;   ///< The worst of rows of `width` elements, each over its own or the whole's, whichever is larger.
+};
+RmsErrors rmsErrors(runtime::HostSpan a, runtime::HostSpan b, int64_t width, double floor = 0);
+/// Root mean square of the elements.
+double rms(runtime::HostSpan values);
+
 } // namespace tidegate::tool
