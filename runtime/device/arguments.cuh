@@ -82,7 +82,7 @@ struct RunArguments {
   long long count, rows, width;
 };
 
-constexpr int kConvRun = 16; ///< tokens of a thread
+constexpr int kConvRun = 32; ///< tokens of a thread
 /// Tokens whose products a block of the weight gradient adds: kBuiltinWarps shares of kWeightRun.
 constexpr int kWeightRun = 64, kWeightTokens = kWeightRun * kBuiltinWarps;
 

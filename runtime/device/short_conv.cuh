@@ -1,9 +1,9 @@
 //===- short_conv.cuh - Depth-wise causal convolutions ----------*- C++ -*-===//
 // y[t, c] = sum over j of w[c, j] x'[t+j, c] and its gradients, where x' is the
 // past followed by x: see runtime/core/ShortConv.h for edges and positions. A
-// thread owns `unit` neighbouring channels and walks over kConvRun tokens; the
-// last `taps` rows stay in its registers, in a ring whose indices are constants
-// once the loops are unrolled. Sums of the forward and of the input gradient run
+// thread owns `unit` neighbouring channels and walks over kConvRun tokens in
+// rounds; the last `taps` rows stay in its registers, in a ring whose indices are
+// constants, as a round turns it whole times, and the next round's rows are under way. Sums of the forward and of the input gradient run
 // in the order of the taps, in float.
 //===----------------------------------------------------------------------===//
 #pragma once
@@ -16,7 +16,10 @@ namespace tidegate::device {
 
 static_assert(kWarps == kBuiltinWarps, "expects the block that the host launches");
 
-constexpr int kConvAhead = 4; ///< rows that are loaded together
+constexpr int kConvAhead = 4; ///< rows that are loaded together, at least
+/// Rows of a round: after it the ring stands as before.
+template <int taps>
+constexpr int convRound = ceilDiv(kConvAhead, taps) * taps;
 
 /// Which channels and which run of rows of which batch row a thread has, when a
 /// row has `rows` of them. Scope: thread.
@@ -37,10 +40,17 @@ struct ConvPlace {
 template <int taps, int unit, typename Weight>
 TIDEGATE_DEVICE void loadTaps(float (&w)[taps][unit], const Weight *from) {
 #pragma unroll
-  for (int e = 0; e < unit; ++e)
+  for (int e = 0; e < unit; ++e) {
+    float channel[taps];
+    if constexpr ((taps & (taps - 1)) == 0)
+      loadVector(channel, from + e * taps);
+    else
+      for (int j = 0; j < taps; ++j)
+        channel[j] = toFloat(from[e * taps + j]);
 #pragma unroll
     for (int j = 0; j < taps; ++j)
-      w[j][e] = toFloat(from[e * taps + j]);
+      w[j][e] = channel[j];
+  }
 }
 
 /// x = row t of the sequence, which is in the past if t < 0; zeros beyond the end or without a past. Scope: thread.
@@ -67,29 +77,38 @@ TIDEGATE_DEVICE void shortConvBlock(const ShortConvArguments &a, long long block
 #pragma unroll
   for (int s = 0; s < taps - 1; ++s)
     loadExtended<taps>(ring[s], x, past, a, at, at.first + s - (taps - 1));
+  constexpr int kRound = convRound<taps>;
+  struct Rows {
+    float x[kRound][unit];
+    int first[kRound]; // tap that counts
+  } next;
+  auto read = [&](int begin) { // a round ahead
 #pragma unroll
-  for (int begin = 0; begin < kConvRun; begin += kConvAhead) {
-    float next[kConvAhead][unit];
-    int first[kConvAhead]; // tap that counts
-#pragma unroll
-    for (int i = 0; i < kConvAhead; ++i) {
+    for (int i = 0; i < kRound; ++i) {
       const long long t = at.first + begin + i;
-      loadExtended<taps>(next[i], x, past, a, at, t);
-      first[i] = a.positions && t < a.tokens ? taps - 1 - a.positions[at.batch * a.tokens + t] : 0;
+      loadExtended<taps>(next.x[i], x, past, a, at, t);
+      next.first[i] = a.positions && t < a.tokens ? taps - 1 - a.positions[at.batch * a.tokens + t] : 0;
     }
+  };
+  read(0);
+#pragma unroll 1
+  for (int begin = 0; begin < kConvRun && at.first + begin < a.tokens; begin += kRound) {
+    const Rows rows = next;
+    if (begin + kRound < kConvRun)
+      read(begin + kRound);
 #pragma unroll
-    for (int i = 0; i < kConvAhead; ++i) {
+    for (int i = 0; i < kRound; ++i) {
       const long long t = at.first + begin + i;
       float sum[unit] = {};
 #pragma unroll
       for (int e = 0; e < unit; ++e)
-        ring[(begin + i + taps - 1) % taps][e] = next[i][e];
+        ring[(i + taps - 1) % taps][e] = rows.x[i][e];
 #pragma unroll
       for (int j = 0; j < taps; ++j)
 #pragma unroll
         for (int e = 0; e < unit; ++e)
-          sum[e] = j >= first[i] ? sum[e] + w[j][e] * ring[(begin + i + j) % taps][e] : sum[e];
-      if (t < a.tokens)
+          sum[e] = j >= rows.first[i] ? sum[e] + w[j][e] * ring[(i + j) % taps][e] : sum[e];
+      if (t < a.tokens && begin + i < kConvRun)
         storeVector(out + t * a.channels, sum);
     }
   }
@@ -121,36 +140,45 @@ TIDEGATE_DEVICE void shortConvInputGradBlock(const ShortConvArguments &a, long l
 #pragma unroll
   for (int i = 0; i < edge; ++i)
     read(ring[i], reach[i], row + i);
+  constexpr int kRound = convRound<taps>;
+  struct Rows {
+    float dy[kRound][unit];
+    int reach[kRound];
+  } ahead;
+  auto readRound = [&](int first) {
 #pragma unroll
-  for (int first = 0; first < kConvRun; first += kConvAhead) {
-    float ahead[kConvAhead][unit], sum[kConvAhead][unit];
-    int aheadReach[kConvAhead];
+    for (int i = 0; i < kRound; ++i)
+      read(ahead.dy[i], ahead.reach[i], row + first + i + edge);
+  };
+  readRound(0);
+#pragma unroll 1
+  for (int first = 0; first < kConvRun && row + first < a.tokens; first += kRound) {
+    const Rows rows = ahead;
+    if (first + kRound < kConvRun)
+      readRound(first + kRound);
 #pragma unroll
-    for (int i = 0; i < kConvAhead; ++i) {
+    for (int i = 0; i < kRound; ++i) {
       const long long r = row + first + i;
-      read(ahead[i], aheadReach[i], r + edge);
-      loadOrZero(sum[i], next + (r + edge - a.tokens) * a.channels,
+      float sum[unit];
+      loadOrZero(sum, next + (r + edge - a.tokens) * a.channels,
                  a.edge != nullptr && r + edge >= a.tokens && r < a.tokens);
-    }
-#pragma unroll
-    for (int i = 0; i < kConvAhead; ++i) {
-      const long long r = row + first + i;
-      const int last = (first + i + edge) % taps;
-      reach[last] = aheadReach[i];
+      reach[(i + edge) % taps] = rows.reach[i];
 #pragma unroll
       for (int e = 0; e < unit; ++e)
-        ring[last][e] = ahead[i][e];
+        ring[(i + edge) % taps][e] = rows.dy[i][e];
 #pragma unroll
       for (int j = 0; j < taps; ++j) { // tap j of the token edge - j rows on
-        const int from = (first + i + edge - j) % taps;
+        const int from = (i + edge - j) % taps;
 #pragma unroll
         for (int e = 0; e < unit; ++e)
-          sum[i][e] = edge - j <= reach[from] ? sum[i][e] + w[j][e] * ring[from][e] : sum[i][e];
+          sum[e] = edge - j <= reach[from] ? sum[e] + w[j][e] * ring[from][e] : sum[e];
       }
+      if (first + i >= kConvRun)
+        continue;
       if (r < 0)
-        storeVector(past + (r + edge) * a.channels, sum[i]);
+        storeVector(past + (r + edge) * a.channels, sum);
       else if (r < a.tokens)
-        storeVector(out + r * a.channels, sum[i]);
+        storeVector(out + r * a.channels, sum);
     }
   }
 }
@@ -175,7 +203,7 @@ TIDEGATE_DEVICE void shortConvWeightGradBlock(const ShortConvArguments &a, long 
 #pragma unroll
     for (int s = 0; s < taps - 1; ++s)
       loadExtended<taps>(ring[s], x, past, a, at, first + s - (taps - 1));
-    constexpr int kRound = ceilDiv(kConvAhead, taps) * taps; // after it the ring stands as before
+    constexpr int kRound = convRound<taps>;
 #pragma unroll 1
     for (int begin = 0; begin < kWeightRun && first + begin < a.tokens; begin += kRound) {
       float next[kRound][unit], slope[kRound][unit];

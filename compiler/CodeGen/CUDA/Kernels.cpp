@@ -5,6 +5,7 @@
 #include "compiler/CodeGen/CUDA/RowKernel.h"
 #include "compiler/CodeGen/CUDA/TileKernel.h"
 #include "passes/Tile/Passes.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace tidegate;
@@ -14,7 +15,7 @@ using namespace tidegate::cuda;
 /// which the loads run side by side, or one that needs less shared memory.
 FailureOr<KernelSource> KernelSet::scanKernel(rec::ScanOp scan, const std::string &name) {
   // Two blocks share a multiprocessor's 228 KB where steps run side by side; one may have 227.
-  constexpr int64_t kHalf = 113 << 10, kMost = 227 << 10;
+  constexpr int64_t kHalf = 113 << 10, kMost = 227 << 10, kAll = 228 << 10, kReserved = 1 << 10;
   const int64_t fits = scan.getNumStates() == 0 ? kHalf : kMost;
   FailureOr<KernelSource> best = failure();
   tile::TileOrder chosen = tile::TileOrder::AsWritten;
@@ -47,15 +48,19 @@ FailureOr<KernelSource> KernelSet::scanKernel(rec::ScanOp scan, const std::strin
                                       << scan.getChunk() << " tokens, but a block has " << kMost
                                       << ": use smaller chunks (--chunk), heads or states",
            failure();
+  // A chain waits for nothing but itself: its loads run a step ahead.
+  int64_t stages = 1;
   if (scan.getNumStates() > 0 && chosen != tile::TileOrder::LateLoads) {
-    // A chain waits for nothing but itself: its loads run a step ahead.
     auto pipelined = emit(chosen, 4, 2);
     if (succeeded(pipelined) && pipelined->sharedBytes <= kMost)
-      best = std::move(pipelined);
+      best = std::move(pipelined), stages = 2;
   }
-  if (scan.getNumStates() == 0 && best->sharedBytes > kHalf && best->threads < 256) {
-    // One block has a multiprocessor for itself: more warps hide what each waits for.
-    auto wide = emit(chosen, 8, 1);
+  // Warps hide what each waits for: sixteen on a multiprocessor, twice those that the registers want in a chain, of
+  // which there is one.
+  const int64_t own = best->threads / 32, blocks = std::max<int64_t>(1, kAll / (best->sharedBytes + kReserved));
+  const int64_t warps = scan.getNumStates() > 0 ? 2 * own : std::max<int64_t>(own, llvm::PowerOf2Ceil(16 / blocks));
+  if (warps > own) {
+    auto wide = emit(chosen, warps, stages);
     if (succeeded(wide) && wide->sharedBytes <= kMost)
       best = std::move(wide);
   }

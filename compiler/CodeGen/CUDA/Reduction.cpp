@@ -85,14 +85,32 @@ void Reduction::others(Operation *op, StringRef fold) {
   Value input = op->getOperand(0);
   auto shape = tensorOf(input).getShape();
   auto kept = tensorOf(op->getResult(0));
-  text.block("for (int e = " + member + "; e < " + Twine(kept.getNumElements()) + "; e += " + Twine(team) + ")", [&] {
-    Indices index = indicesOf(kept.getShape(), Index::of("e"));
+  // Neighbours along the last dimension together, where that is kept.
+  const int64_t count = kept.getNumElements();
+  int lanes = 1;
+  if (kept.getRank() > 0 && kept.getShape().back() == shape.back()) {
+    int most = 8;
+    while (most > 1 && count < most * team)
+      most /= 2;
+    lanes = ElementEmitter::lanesOf({input}, most, isLeaf);
+  }
+  const std::string l = std::to_string(lanes);
+  text.block("for (int e = " + member + " * " + l + "; e < " + Twine(count) + "; e += " + Twine(team * lanes) + ")", [&] {
+    Index offset = Index::of("e");
+    offset.isLane = lanes > 1;
+    Indices index = indicesOf(kept.getShape(), offset);
     std::string sum = text.name("sum");
-    text.line("float " + sum + " = " + fold + "::neutral();");
+    text.line("float " + sum + "[" + l + "];");
+    text.line("#pragma unroll");
+    text.line("for (int j = 0; j < " + l + "; ++j)");
+    text.line("  " + sum + "[j] = " + fold + "::neutral();");
     std::function<void(unsigned)> along = [&](unsigned at) {
       if (at == dimsOf(op).size()) {
-        scope(1, [&](ElementEmitter &emit) {
-          text.line(sum + " = " + fold + "::of(" + sum + ", " + emit.emit(input, index).name + ");");
+        scope(lanes, [&](ElementEmitter &emit) {
+          Element x = emit.emit(input, index);
+          text.line("#pragma unroll");
+          text.line("for (int j = 0; j < " + l + "; ++j)");
+          text.line("  " + sum + "[j] = " + fold + "::of(" + sum + "[j], " + ElementEmitter::at(x) + ");");
         });
         return;
       }
@@ -103,6 +121,9 @@ void Reduction::others(Operation *op, StringRef fold) {
       text.block("for (int " + i + " = 0; " + i + " < " + Twine(shape[d]) + "; ++" + i + ")", [&] { along(at + 1); });
     };
     along(0);
-    store(Index::of("e"), sum);
+    if (lanes == 1)
+      return store(Index::of("e"), sum + "[0]");
+    text.line("#pragma unroll");
+    text.block("for (int j = 0; j < " + l + "; ++j)", [&] { store(Index::of("(e + j)"), sum + "[j]"); });
   });
 }
