@@ -87,6 +87,28 @@ BenchReport::Row rowOf(const runtime::Plan &plan, const runtime::Step &step, int
 }
 } // namespace
 
+/// Has an executor report its steps; null: no longer.
+template <typename Executor>
+static void watch(Executor &executor, const std::string &entry, std::function<void(const StepPart &)> sink) {
+  if (!sink) {
+    executor.onStep = nullptr;
+    return;
+  }
+  executor.onStep = [&executor, entry, sink = std::move(sink)](size_t i, int64_t B, int64_t T, double seconds) {
+    const BenchReport::Row row = rowOf(executor.plan(), executor.plan().steps[i], B, T);
+    sink({entry, row.what, row.where, seconds});
+  };
+}
+
+void tidegate::watchTraining(train::Model &model, std::function<void(const StepPart &)> sink) {
+  CudaProgram *cuda = cudaTraining(model);
+  for (llvm::StringRef entry : entriesOf(ModelPart::Train))
+    if (cuda)
+      watch(cuda->entry(entry), entry.str(), sink);
+    else
+      watch(cpuTraining(model).entry(entry), entry.str(), sink);
+}
+
 double tidegate::measureProductRate(const CompileOptions &options) {
   if (options.target == Target::Cuda)
     return cudaProductRate(options.precision);
@@ -100,8 +122,8 @@ BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t
   auto start = Clock::now();
   auto model = compileModel(source, options);
   const bool isCuda = options.target == Target::Cuda;
-  runtime::cuda::CudaExecutor *cuda = isCuda ? cudaGradientExecutor(*model) : nullptr;
-  runtime::Executor *cpu = isCuda ? nullptr : &gradientExecutor(*model);
+  runtime::cuda::CudaExecutor *cuda = isCuda ? &cudaTraining(*model)->entry("loss_and_grads") : nullptr;
+  runtime::Executor *cpu = isCuda ? nullptr : &cpuTraining(*model).entry("loss_and_grads");
   const runtime::Plan &plan = isCuda ? cuda->plan() : cpu->plan();
   report.compileSeconds = since(start);
   train::initialiseParameters(*model, 1);
@@ -116,7 +138,7 @@ BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t
   model->trainStep({ids, labels, B, T}, config); // warm up: memory, code, threads
 
   std::map<std::string, BenchReport::Row> rows;
-  std::function<void(size_t, double)> onStep = [&](size_t i, double seconds) {
+  auto onStep = [&](size_t i, int64_t, int64_t, double seconds) {
     auto row = rowOf(plan, plan.steps[i], B, T);
     auto &sum = rows.try_emplace(row.what, BenchReport::Row{row.what, row.where, 0, 0, 0}).first->second;
     ++sum.calls;

@@ -297,6 +297,6 @@ std::unique_ptr<train::Model> tidegate::compileModel(const ProgramSource &source
   return std::make_unique<CpuModel>(source, options);
 }
 
-runtime::Executor &tidegate::gradientExecutor(train::Model &model) {
-  return static_cast<CpuModel &>(model).part(ModelPart::Train).entry("loss_and_grads");
+CpuProgram &tidegate::cpuTraining(train::Model &model) {
+  return static_cast<CpuModel &>(model).part(ModelPart::Train);
 }

@@ -19,8 +19,8 @@ enum class ModelPart {
 mlir::OwningOpRef<mlir::ModuleOp> buildPart(Compilation &compilation, LoadedProgram &program, ModelPart part);
 llvm::ArrayRef<llvm::StringRef> entriesOf(ModelPart part);
 
-/// The compiled @loss_and_grads of a model that compileModel made.
-runtime::Executor &gradientExecutor(train::Model &model);
+/// The compiled functions of a training step of a model on the CPU that compileModel made.
+CpuProgram &cpuTraining(train::Model &model);
 
 /// Places of the weights in flat arrays: rows of kRow elements, each weight from
 /// a row of its own, so that one launch updates all of them.

@@ -373,7 +373,7 @@ std::unique_ptr<train::Model> tidegate::compileCudaModel(const ProgramSource &so
   return std::make_unique<CudaModel>(source, options);
 }
 
-runtime::cuda::CudaExecutor *tidegate::cudaGradientExecutor(train::Model &model) {
+CudaProgram *tidegate::cudaTraining(train::Model &model) {
   auto *cuda = dynamic_cast<CudaModel *>(&model);
-  return cuda ? &cuda->part(ModelPart::Train).entry("loss_and_grads") : nullptr;
+  return cuda ? &cuda->part(ModelPart::Train) : nullptr;
 }

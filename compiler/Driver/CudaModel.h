@@ -52,7 +52,7 @@ private:
 /// The one GPU of the process. Errors: RuntimeError Device.
 runtime::cuda::Engine &cudaEngine();
 
-/// The compiled @loss_and_grads of a model on the GPU; null for one on the CPU.
-runtime::cuda::CudaExecutor *cudaGradientExecutor(train::Model &model);
+/// The compiled functions of a training step of a model on the GPU; null for one on the CPU.
+CudaProgram *cudaTraining(train::Model &model);
 
 } // namespace tidegate

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
@@ -217,6 +218,17 @@ int64_t layersToRecompute(const ProgramSource &source, int64_t B, int64_t T, con
 
 /// FLOP/s of one large square product on this machine, measured now.
 double measureProductRate(const CompileOptions &options);
+
+/// A part of a training step that has run.
+struct StepPart {
+  std::string entry; ///< The function it belongs to: loss_and_grads, adamw, ...
+  std::string what;  ///< As in BenchReport: a kernel's name, "product 32 x 64 x 16", ...
+  std::string where; ///< Position in the program, if it has one.
+  double seconds;
+};
+/// Calls `sink` with every part of the training steps of a model that compileModel made, in order, on the GPU after the
+/// run that holds it. Null ends that. Steps are a little slower meanwhile: on the GPU no graphs are replayed.
+void watchTraining(train::Model &model, std::function<void(const StepPart &)> sink);
 
 /// Measured times of one training step.
 struct BenchReport {

@@ -243,6 +243,6 @@ void Executor::run(int64_t B, int64_t T, std::span<void *const> bindings) {
     auto start = std::chrono::steady_clock::now();
     std::visit(run, thePlan.steps[i].what);
     if (onStep)
-      onStep(i, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      onStep(i, B, T, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
 }

@@ -235,7 +235,7 @@ void CudaExecutor::profile(int64_t B, int64_t T, std::span<void *const> bindings
   }
   engine.stream.synchronize();
   for (size_t i = 0; i < thePlan.steps.size(); ++i)
-    onStep(i, Event::seconds(events[i], events[i + 1]));
+    onStep(i, B, T, Event::seconds(events[i], events[i + 1]));
 }
 
 void CudaExecutor::run(int64_t B, int64_t T, std::span<void *const> bindings) {

@@ -65,8 +65,8 @@ public:
 
   /// Whether repeated runs become graphs.
   bool usesGraphs = true;
-  /// Called after a run with each step's number and seconds on the GPU; for profiles. No graphs then.
-  std::function<void(size_t, double)> onStep;
+  /// Called after a run with each step's number, B, T and seconds on the GPU; for profiles. No graphs then.
+  std::function<void(size_t, int64_t, int64_t, double)> onStep;
 
 private:
   struct Place {

@@ -7,6 +7,7 @@
 #include "compiler/tools/tidegate/ProgramOptions.h"
 #include "compiler/tools/tidegate/RunRecord.h"
 #include "compiler/tools/tidegate/RunTokenizer.h"
+#include "compiler/tools/tidegate/StepTrace.h"
 #include "compiler/tools/tidegate/TrainPlan.h"
 #include "runtime/core/Error.h"
 #include "runtime/eval/MqarData.h"
@@ -29,6 +30,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr int64_t kWarmSteps = 2; // Before a profile.
 constexpr int64_t kDefaultHeldOut = 256 << 10; // Tokens; evaluated in seconds by any model worth training.
 
 void declareOptions(CommandLine &line) {
@@ -79,6 +81,9 @@ void declareOptions(CommandLine &line) {
   line.option<int64_t>("sample-tokens", "N", "tokens of a sample (default 200)");
   line.option<double>("temperature", "X", "of samples (default 0.8)");
   line.option<double>("top-p", "X", "of samples (default 0.95)");
+  line.option<std::string>("profile", "FILE", "write a trace of a few steps, kernel by kernel, for chrome://tracing or "
+                                              "Perfetto");
+  line.option<int64_t>("profile-steps", "N", "how many, after two to warm up (default 3)");
   addMqarOptions(line);
   addCompileOptions(line);
 }
@@ -418,7 +423,19 @@ std::optional<nlohmann::ordered_json> tool::trainRun(std::span<const std::string
 
   const Step step = stepOf(source, options, settings, parameters, model->vocab(), peakFlops);
   std::cerr << step.text << "\n";
-  const train::TrainSummary summary = trainLogged(*model, data, settings, state, directory, step, weights, hooks);
+  std::optional<StepTrace> trace;
+  if (line.has("profile"))
+    trace.emplace(*model, line.get<std::string>("profile", ""), kWarmSteps + 1,
+                  kWarmSteps + line.integer("profile-steps", 3, 1));
+  TrainHooks watched = hooks;
+  if (trace)
+    watched.record = [&](const nlohmann::ordered_json &record) {
+      trace->onRecord(record);
+      if (hooks.record)
+        hooks.record(record);
+    };
+  const train::TrainSummary summary = trainLogged(*model, data, settings, state, directory, step, weights, watched);
+  trace.reset();
   nlohmann::ordered_json result = {{"status", summary.interrupted ? "interrupted" : "done"},
                                    {"step", summary.step},
                                    {"skipped_steps", summary.skipped},

@@ -20,7 +20,7 @@ namespace {
 constexpr double kFormBound = 1e-10, kFormGradientBound = 1e-9, kDifferenceBound = 1e-6, kSingleBound = 1e-4,
                  kSingleGradientBound = 2e-3;
 constexpr HalfBound kHalfBound{5e-3}, kHalfGradientBound{8e-3}, kHalfRateBound{2e-2};
-constexpr double kDeviation = 0.3; // Of random inputs.
+constexpr double kDeviation = 0.3; // Of random inputs at most; rows are no longer than about 1, as keys are.
 constexpr double kStep = 1e-4;     // Of a finite difference.
 constexpr double kFloor = 1e-3;    // Of the largest value or gradient: below it, rounding decides.
 
@@ -89,7 +89,8 @@ private:
       std::vector<int64_t> shape;
       for (int64_t size : spec.shape)
         shape.push_back(size == ValueSpec::kBatch ? sizes.batch : size == ValueSpec::kTime ? T : size);
-      inputs.emplace(spec.name, randomTensor(spec, shape, "verify input", kDeviation));
+      const double deviation = shape.empty() ? kDeviation : std::min(kDeviation, 1 / std::sqrt(double(shape.back())));
+      inputs.emplace(spec.name, randomTensor(spec, shape, "verify input", deviation));
     }
     return inputs;
   }

@@ -16,8 +16,9 @@ struct LadderEntries {
   EntryProgram *chunk16 = nullptr; ///< bf16 on the GPU; null on the CPU.
 };
 
-/// Adds the rows of entry `name`. Random inputs are normal with deviation 0.3,
-/// so that long recurrences neither vanish nor grow much; integers are 0 or 1.
+/// Adds the rows of entry `name`. Random inputs are normal, with deviation 0.3
+/// and less where a row has many numbers, so that long recurrences neither vanish
+/// nor grow much; integers are 0 or 1.
 /// `given` inputs (f64 or i32, by name) are taken instead when not empty.
 void climbEntryLadder(const std::string &name, const LadderEntries &entries, const LadderSizes &sizes,
                       const EntryProgram::Tensors &given, VerifyReport &report);
