@@ -83,8 +83,8 @@ private:
       Matrix m(cast<RankedTensorType>(compute.getResult(0).getType()));
       if (compute.getForm() == Form::Cumsum)
         size = std::max(size, 4 * 16 * m.paddedCols());
-      if (compute.getForm() == Form::Invert) // the inverse, and a block per warp
-        size = std::max(size, 4 * (m.paddedRows() * m.paddedRows() + 256 * warps));
+      if (compute.getForm() == Form::Invert) // the inverse
+        size = std::max(size, 4 * m.paddedRows() * m.paddedRows());
     }
     size = llvm::alignTo(size, kAlignment);
     for (Value state : scan.getBodyStates()) {

@@ -381,16 +381,14 @@ TIDEGATE_DEVICE void decayMixTransposed(Fragment<cols, width> &y, const SharedTi
 //===----------------------------------------------------------------------===//
 
 /// t = (I - m)^-1 of the strictly lower part of m, in float, both n x n in shared
-/// memory, n a multiple of 16. Diagonal blocks of 16 by substitution, the others
-/// block diagonal by block diagonal: t[a, b] = t[a, a] sum over k in [b, a) of
-/// m[a, k] t[k, b]. `work` holds 256 floats per warp. Starts after syncBlock, ends
-/// with one. Scope: block.
+/// memory, n a multiple of 16. Diagonal blocks of 16 by substitution; then pairs of
+/// inverses A, C of neighbouring blocks become one of twice the size, whose lower
+/// left part is C m' A. m' A lies transposed in the upper right part meanwhile.
+/// Starts after syncBlock, ends with one. Scope: block.
 template <int n>
-TIDEGATE_DEVICE void invertUnitLower(const SharedTile<float, n, n> &t, const SharedTile<float, n, n> &m, float *work) {
-  constexpr int kBlocks = n / 16;
-  int lane = laneIndex();
-  for (int block = warpIndex(); block < kBlocks; block += kWarps) {
-    int first = 16 * block;
+TIDEGATE_DEVICE void invertUnitLower(const SharedTile<float, n, n> &t, const SharedTile<float, n, n> &m) {
+  for (int block = warpIndex(); block < n / 16; block += kWarps) {
+    const int first = 16 * block, lane = laneIndex();
     if (lane < 16) {
       float column[16];
 #pragma unroll
@@ -404,33 +402,60 @@ TIDEGATE_DEVICE void invertUnitLower(const SharedTile<float, n, n> &t, const Sha
       }
     }
   }
-  for (int i = threadIndex(); i < n * n; i += kThreads)
-    if (i / n / 16 < i % n / 16)
-      *t.at(i / n, i % n) = 0;
-  syncBlock();
-  float *sums = work + 256 * warpIndex();
 #pragma unroll 1
-  for (int distance = 1; distance < kBlocks; ++distance) {
-    for (int b = warpIndex(); b + distance < kBlocks; b += kWarps) {
-      int row = 16 * (b + distance), col = 16 * b;
-      for (int i = lane; i < 256; i += 32) {
-        float sum = 0;
-#pragma unroll 1
-        for (int k = col; k < row; ++k)
-          sum += *m.at(row + i / 16, k) * *t.at(k, col + i % 16);
-        sums[i] = sum;
+  for (int size = 16; size < n; size *= 2) {
+    // Calls f(a, row, col): block A begins at a, C at a + size; four columns of one row of the part below A.
+    const auto forEach = [&](auto f) {
+      const int perRow = size / 4, perPair = size * perRow, pairs = (n + 2 * size - 1) / (2 * size);
+      for (int u = threadIndex(); u < pairs * perPair; u += kThreads) {
+        const int a = u / perPair * 2 * size, row = a + size + u % perPair / perRow;
+        if (row < n)
+          f(a, row, a + u % perRow * 4);
       }
-      syncWarp();
-      for (int i = lane; i < 256; i += 32) {
-        float sum = 0;
-        for (int k = 0; k < 16; ++k)
-          sum += *t.at(row + i / 16, row + k) * sums[16 * k + i % 16];
-        *t.at(row + i / 16, col + i % 16) = sum;
-      }
-      syncWarp();
-    }
+    };
     syncBlock();
+    forEach([&](int a, int row, int col) { // m' A
+      float sum[4] = {};
+#pragma unroll 8
+      for (int k = 0; k < size; ++k) {
+        float right[4];
+        loadVector(right, static_cast<const float *>(t.at(a + k, col)));
+        const float left = *m.at(row, a + k);
+#pragma unroll
+        for (int c = 0; c < 4; ++c)
+          sum[c] += left * right[c];
+      }
+#pragma unroll
+      for (int c = 0; c < 4; ++c)
+        *t.at(col + c, row) = sum[c];
+    });
+    syncBlock();
+    forEach([&](int a, int row, int col) {
+      float sum[4] = {};
+      const int from = a + size, to = smaller(from + size, n);
+#pragma unroll 2
+      for (int k = from; k < to; k += 4) {
+        float left[4];
+        loadVector(left, static_cast<const float *>(t.at(row, k)));
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+          float right[4];
+          loadVector(right, static_cast<const float *>(t.at(col + c, k)));
+#pragma unroll
+          for (int e = 0; e < 4; ++e)
+            sum[c] += left[e] * right[e];
+        }
+      }
+      storeVector(t.at(row, col), sum);
+    });
+    syncBlock();
+    forEach([&](int, int row, int col) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c)
+        *t.at(col + c, row) = 0;
+    });
   }
+  syncBlock();
 }
 
 } // namespace tidegate::device

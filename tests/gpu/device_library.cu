@@ -280,10 +280,9 @@ void checkInverse() {
   const float *pm = m.data;
   Values result = run(n * n, [=] __device__(Arena arena, float *out) {
     auto t = arena.tile<SharedTile<float, n, n>>(), given = arena.tile<SharedTile<float, n, n>>();
-    float *work = arena.floats(256 * kWarps);
     loadRows(given, pm, n, n);
     syncBlock();
-    invertUnitLower(t, given, work);
+    invertUnitLower(t, given);
     for (int i = threadIndex(); i < n * n; i += kThreads)
       out[i] = *t.at(i / n, i % n);
   });

@@ -757,7 +757,7 @@ private:
     std::string n = str(m.paddedRows()), inverse = text.name("s");
     text.line("const SharedTile<float, " + n + ", " + n + "> " + inverse + "{grid.shared};");
     text.line("syncBlock();");
-    text.line("invertUnitLower(" + inverse + ", " + names.lookup(solve.getMatrix()) + ", work + " + n + " * " + n + ");");
+    text.line("invertUnitLower(" + inverse + ", " + names.lookup(solve.getMatrix()) + ");");
     text.line("#pragma unroll 2");
     text.block("for (int u = threadIndex(); u < " + n + " * " + n + " / 4; u += kThreads)", [&] {
       text.line("const int row = u / (" + n + " / 4), col = u % (" + n + " / 4) * 4;");

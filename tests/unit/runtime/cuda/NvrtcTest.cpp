@@ -99,7 +99,7 @@ PROBE(mixTransposed) {
 }
 PROBE(inverse) {
   TILES;
-  invertUnitLower(s.t, s.m, s.work);
+  invertUnitLower(s.t, s.m);
   Fragment<64, 64> y;
   load(y, s.t);
   storeRows(out, 64, T, y);
