@@ -56,6 +56,13 @@ bool comesFromCumsum(Value v) {
                                     llvm::any_of(op->getOperands(), comesFromCumsum));
 }
 
+/// One row per step: the decay of a state, which multiplies it again and again.
+bool isFactorOfState(rec::ScanOp scan, unsigned output) {
+  auto inner = tensorOf(scan.getBody().front().getTerminator()->getOperand(output));
+  return scan.outKindOf(output) == rec::OperandKind::Step && inner.getRank() > 0 &&
+         inner.getNumElements() == inner.getShape().back();
+}
+
 class StorageAssigner {
 public:
   explicit StorageAssigner(ModuleOp module) : module(module) {}
@@ -117,7 +124,7 @@ private:
           keep(v);
       auto yields = scan.getBody().front().getTerminator()->getOperands();
       for (auto [i, v] : llvm::enumerate(scan.getOutputs()))
-        if (comesFromCumsum(yields[i]))
+        if (comesFromCumsum(yields[i]) || isFactorOfState(scan, i))
           keep(v);
     }
   }

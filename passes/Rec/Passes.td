@@ -92,8 +92,8 @@ def RecSplit : Pass<"rec-split", "::mlir::ModuleOp"> {
   let summary = "Chunk scans become a chain of states between scans without states";
   let description = [{
     For processors with many cores. A chunk scan with outputs becomes up to three:
-    one without states for the products of the chain that no state enters (the
-    inverse of `I - M` above all), kept per step or token; one with the states, which
+    one without states for what the chain needs and no state enters (the inverse of
+    `I - M`, keys and queries with their decays), kept per step or token; one with the states, which
     keeps its entry states and the rows of tokens that it computes from them and the
     outputs need too (pseudo-values); and one without states that computes the
     outputs from all that. Scans without states run their steps side by side. Solves

@@ -3,7 +3,8 @@
 // states; most of its work does not need to. What remains in the scan is the slice
 // of the body that the new states need, without the products that no state enters:
 //
-//   before:  products that no state enters, one chunk apart from the other
+//   before:  what no state enters, one chunk apart from the other: products, and rows
+//            of tokens and factors of the state with their decays
 //   states:  the chain, whose entry states are kept
 //   after:   the outputs, from operands, entry states and the rows of a chunk that
 //            the chain has computed on its way
@@ -109,6 +110,10 @@ private:
     for (Operation &op : body.without_terminator())
       if (isProduct(&op) || llvm::any_of(op.getOperands(), [&](Value v) { return holdsProduct(v); }))
         withProducts.insert_range(op.getResults());
+    for (Operation &op : body.without_terminator())
+      if (isProduct(&op) || isa<CumsumOp, nn::ExpOp, nn::ReduceSumOp>(op) ||
+          llvm::any_of(op.getOperands(), [&](Value v) { return takesTime(v); }))
+        withSums.insert_range(op.getResults());
   }
   /// Rows of a chunk: what may be kept, as it is no larger than the operands.
   bool isPerToken(Value v) {
@@ -161,15 +166,23 @@ private:
     return llvm::map_to_vector(values, [&](Value v) { return int64_t(keptAs(v)); });
   }
 
-  /// The largest values that the chain needs, that no state enters and that hold a product.
+  /// Whether an exponential, a running or another sum stands in the tree of a value: a chain would wait for it.
+  bool takesTime(Value v) { return withSums.contains(v); }
+  /// One row for a whole step, such as the decay of a state.
+  static bool isPerStep(Value v) {
+    auto type = tensorOf(v);
+    return type.getRank() > 0 && type.getNumElements() == type.getShape().back();
+  }
+
+  /// The largest values that the chain needs, that no state enters and that take time.
   void chooseEarly() {
     llvm::SmallPtrSet<Operation *, 32> seen;
     std::function<void(Value)> visit = [&](Value v) {
       Operation *op = v.getDefiningOp();
       if (!op)
         return;
-      if (!stateful.contains(v) && (!holdsProduct(v) || isPerToken(v))) {
-        if (holdsProduct(v))
+      if (!stateful.contains(v) && (isPerToken(v) || isPerStep(v) || !takesTime(v))) {
+        if (takesTime(v))
           early.insert(v);
         return;
       }
@@ -345,7 +358,7 @@ private:
   ScanOp scan;
   Block &body;
   OpBuilder b;
-  DenseSet<Value> stateful, withProducts;
+  DenseSet<Value> stateful, withProducts, withSums;
   DenseMap<Value, Sides> sides;
   llvm::SmallSetVector<Value, 8> early, late;
 };

@@ -33,13 +33,32 @@ TIDEGATE_DEVICE void loadRows(const SharedTile<T, rows, cols> &to, const S *from
   }
 }
 
-/// Writes the first `valid` rows and `width` columns of a fragment. Scope: thread.
+/// Writes the first `valid` rows and `width` columns of a fragment; `to` is aligned to a pair. Scope: thread.
 template <typename T, int rows, int cols>
 TIDEGATE_DEVICE void storeRows(T *to, long long stride, int valid, Fragment<rows, cols> &from, int width = cols) {
-  from.forEach([&](int row, int col, float &x) {
-    if (row < valid && col < width)
-      to[row * stride + col] = Converter<T>::from(x);
-  });
+  using F = Fragment<rows, cols>;
+  const bool pairs = stride % 2 == 0 && width % 2 == 0;
+#pragma unroll
+  for (int i = 0; i < F::kBlockRows; ++i)
+#pragma unroll
+    for (int j = 0; j < F::kBlockCols; ++j)
+      if (F::owns(i, j)) {
+#pragma unroll
+        for (int e = 0; e < 8; e += 2) {
+          const int row = F::blockRow(i) + F::rowIn(e), col = F::blockCol(j) + F::colIn(e);
+          const float both[2] = {from.v[i][j][e], from.v[i][j][e + 1]};
+          T *place = to + row * stride + col;
+          if (row >= valid || col >= width)
+            continue;
+          if (pairs)
+            storeVector(place, both);
+          else {
+            place[0] = Converter<T>::from(both[0]);
+            if (col + 1 < width)
+              place[1] = Converter<T>::from(both[1]);
+          }
+        }
+      }
 }
 
 } // namespace tidegate::device
