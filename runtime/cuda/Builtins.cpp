@@ -166,7 +166,7 @@ void Launches::operator()(const LookupGrad &l) {
 void Launches::operator()(const ShortConv &s) {
   const int64_t batch = at(s.batch), tokens = at(s.tokens), taps = s.width, edge = taps - 1;
   // A window of taps x unit values, the rows ahead, and as many weights or sums, must fit into registers of many warps.
-  const char *tg = getenv("TG_UNIT"); const int64_t kWindow = tg ? atoi(tg) : 16;
+  constexpr int64_t kWindow = 16;
   const int64_t unit =
       unitOf(s.channels, {type(s.rows), type(s.out)},
              std::max<int64_t>(1, int64_t(std::bit_floor(uint64_t(kWindow / std::min<int64_t>(taps, kWindow))))));
