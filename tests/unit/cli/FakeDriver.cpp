@@ -139,6 +139,8 @@ int64_t tidegate::layersToRecompute(const ProgramSource &source, int64_t B, int6
   return tried.recomputedLayers;
 }
 
+void tidegate::watchTraining(train::Model &, std::function<void(const StepPart &)>) {}
+
 double tidegate::measureProductRate(const CompileOptions &) { return 1e12; }
 
 BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t T, int repeats,

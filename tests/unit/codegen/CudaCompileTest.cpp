@@ -1,6 +1,6 @@
 //===- CudaCompileTest.cpp - Generated kernels through NVRTC ----------------===//
 // The training step's kernels of every example compile for both architectures. Registers, spills and shared memory of
-// each are printed; a kernel of a scan that spills fails.
+// each are printed; a kernel that spills more than a few registers fails.
 //===----------------------------------------------------------------------===//
 #include "compiler/Driver/CpuModel.h"
 #include "compiler/Driver/CudaModel.h"
@@ -21,8 +21,9 @@ void PrintTo(const Case &c, std::ostream *os) { *os << c.name; }
 
 class CudaCompileTest : public testing::TestWithParam<Case> {
 protected:
-  /// Bytes of spills of one kernel that fail nothing: a few registers around a loop cost no time.
-  static constexpr int kFewBytes = 16;
+  /// Bytes, stored and loaded by one thread, that fail nothing: some 30 registers between two statements of a kernel
+  /// of sixteen warps, which is faster than the same with eight and without.
+  static constexpr int kFewBytes = 256;
 
   void compile(const std::string &architecture) {
     if (std::string why = Nvrtc::whyMissing(); !why.empty())
