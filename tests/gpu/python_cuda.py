@@ -3,9 +3,10 @@ whose mixer is swapped, and times.
 
     PYTHONPATH=PACKAGE python3 tests/gpu/python_cuda.py [memory] [operators] [swap] [times] [--peer DIR]
 
-PACKAGE is an unpacked wheel for this Python (scripts/test-python --wheel). Needs PyTorch with CUDA, NVRTC and cuBLASLt,
-and neither a package index nor pytest. --peer names the folder with flash-linear-attention's package `fla`: it is
-timed beside ours, and its operator is the other mixer. Without names all parts run. Exits 1 if a check fails.
+PACKAGE is an unpacked wheel for this Python (scripts/test-python --wheel PYTHON; python3 -m zipfile -e WHEEL PACKAGE).
+Needs PyTorch with CUDA, NVRTC and cuBLASLt, and neither a package index nor pytest. --peer names the folder with
+flash-linear-attention's package `fla`: it is timed beside ours, and its operator is another mixer. Without names all
+parts run. Exits 1 if a check fails.
 """
 
 import argparse
@@ -34,9 +35,9 @@ def check(name, holds, told=""):
 
 
 def ratio(found, expected):
-    """Root mean square of the difference over that of what is expected."""
+    """Root mean square of the difference over that of what is expected, at least 1e-3: some gradients are zero."""
     found, expected = found.double(), expected.double()
-    return ((found - expected).square().mean().sqrt() / expected.square().mean().sqrt().clamp_min(1e-8)).item()
+    return ((found - expected).square().mean().sqrt() / expected.square().mean().sqrt().clamp_min(1e-3)).item()
 
 
 # Memory and streams.
@@ -95,7 +96,9 @@ def memory():
 
 # Operators.
 
-SHAPES = [(1, 16, 16), (17, 16, 16), (65, 64, 32), (130, 64, 32), (300, 64, 64)]  # T, K, V
+#: T, K, V. Every pair of widths is compiled anew.
+SHAPES = {torch.float32: [(1, 16, 16), (17, 16, 16), (130, 16, 16), (65, 64, 32), (300, 64, 32)],
+          torch.bfloat16: [(1, 64, 64), (65, 64, 64), (300, 64, 64)]}
 #: Root-mean-square ratios: flash-linear-attention's own tests allow 5e-3 for values and 8e-3 for gradients of half precision.
 BOUNDS = {torch.float32: (1e-4, 1e-3), torch.bfloat16: (5e-3, 1e-2)}
 
@@ -138,7 +141,7 @@ def operators():
     for name in OPERATORS:
         for dtype, (bound, gradient_bound) in BOUNDS.items():
             worst, worst_gradient, of = 0, 0, ""
-            for T, K, V in SHAPES:
+            for T, K, V in SHAPES[dtype]:
                 for state in (False, True):
                     for packed in (False, True) if T > 2 else (False,):
                         told = f"{name} {str(dtype)[6:]} T {T} K {K} V {V} state {state} packed {packed}"
