@@ -22,8 +22,8 @@
 //
 // Scales along the values have sums H of their own, split like G. They do not enter
 // P and M: an add reaches a read under e^(H_p - H_pm), value by value, so P N becomes
-// a mix (rec.decay_mix) and the solve one under decay (rec.decay_solve). The fine
-// decay and the sign up to an add's place stay in N.
+// a mix (rec.decay_mix) and the solve one under decay (rec.decay_solve). N is kept
+// without the fine decay and the sign up to an add's place; what uses it puts them in.
 //
 // Where documents begin, P and M are cut to pairs of one document, S is what rows
 // before the first begin see and what remains if none begins, and S' gets the
@@ -406,16 +406,14 @@ private:
   /// What multiplies the reads of adds beside coarse decays: factors, and sign and fine
   /// decay of the values from the place of a read to that of its add. Null for one.
   Value readFactor() {
-    auto isPlain = [&](size_t i) {
-      return !adds[i].factor && values.areEqual(program.adds[i].readPlace, program.adds[i].place);
-    };
-    if (llvm::all_of(llvm::seq<size_t>(0, adds.size()), isPlain))
+    auto isInPlace = [&](const EventProgram::Add &add) { return values.areEqual(add.readPlace, add.place); };
+    if (llvm::all_of(program.adds, [&](const auto &add) { return !add.factor && isInPlace(add); }))
       return {};
     return rowsOf(adds, [&](size_t i) {
       const auto &add = program.adds[i];
-      Value moved = isPlain(i) || values.areEqual(add.readPlace, add.place)
-                        ? Value()
-                        : a.times(fineDecay(values, add.readPlace), inverseFineDecay(values, add.place));
+      Value moved;
+      if (!isInPlace(add))
+        moved = a.times(fineDecay(values, add.readPlace), inverseFineDecay(values, add.place));
       return orOne(a.times(adds[i].factor, moved));
     });
   }

@@ -126,3 +126,24 @@ func.func @one_number(%x: tensor<?x?x2xf32>, %k: tensor<?x?x2x4xf32>) -> tensor<
   } -> tensor<?x?x2x4xf32>, tensor<?x2x4x4xf32>
   return %o : tensor<?x?x2x4xf32>
 }
+
+// -----
+
+// A decay along the values has no product of keys to enter.
+
+// CHECK-LABEL: func.func @along_the_values(
+// CHECK:           rec.decay_scores %{{.*}}, %{{.*}} at [1] x [1] : (tensor<64x4xf32>, tensor<64x4xf32>) -> tensor<64x64xf32>
+// CHECK:           rec.decay_mix
+func.func @along_the_values(%x: tensor<?x?x2x8xf32>, %k: tensor<?x?x2x4xf32>) -> tensor<?x?x2x8xf32> {
+  %o, %f = rec.scan chunk 1 (%x, %k : tensor<?x?x2x8xf32>, tensor<?x?x2x4xf32>) kinds [0, 0] out_kinds [0] states 1 {
+  ^bb0(%xt: tensor<8xf32>, %kt: tensor<4xf32>, %S: tensor<4x8xf32>):
+    // expected-remark @below {{decay along the values: what earlier tokens added is summed value by value, under decays of one token to the next}}
+    %bt = nn.sigmoid %xt : tensor<8xf32>
+    %d = nn.mul %S, %bt : tensor<4x8xf32>, tensor<8xf32>
+    %ot = nn.dot %kt, %d contract [0] x [0] : tensor<4xf32>, tensor<4x8xf32>
+    %kv = nn.dot %kt, %xt contract [] x [] : tensor<4xf32>, tensor<8xf32>
+    %n = nn.add %d, %kv : tensor<4x8xf32>, tensor<4x8xf32>
+    rec.yield %ot, %n : tensor<8xf32>, tensor<4x8xf32>
+  } -> tensor<?x?x2x8xf32>, tensor<?x2x4x8xf32>
+  return %o : tensor<?x?x2x8xf32>
+}
