@@ -23,6 +23,8 @@ public:
     // A quarter of the registers is left to rows of B and elements of A.
     int64_t accumulators = unit.registers * 3 / 4;
     int64_t most = std::clamp<int64_t>(accumulators / x.m, unit.registers / 8, kMostRows);
+    if (x.causal.of == CausalPart::Result)
+      most = 1; // narrow blocks end close behind the diagonal
     vectors = std::clamp<int64_t>(x.n / lanes, 1, most);
     int64_t rows = std::min(accumulators / vectors, kMostRows);
     panels = (x.m + rows - 1) / rows;
