@@ -55,6 +55,8 @@ struct CompileOptions {
   /// program takes the positions of tokens in their documents (`positions`, B x T).
   bool documents = false;
   LowRank lowRank = LowRank::Stored;
+  /// On the CPU too, scans over chunks of the language are loops over whole tensors of all rows and heads.
+  bool chunkLoops = false;
   /// How many layers (iterations of `repeat`, from the first) keep only their
   /// inputs for the backward and are run again in it: less memory, more work.
   int64_t recomputedLayers = 0;

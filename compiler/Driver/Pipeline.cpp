@@ -167,6 +167,11 @@ void Compilation::fuse(ModuleOp module) {
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
   pm.addPass(createSymbolDCEPass());
+  if (options.target == Target::Cuda || options.chunkLoops) {
+    pm.addPass(rec::createRecToLoop());
+    pm.addPass(createCanonicalizerPass());
+    pm.addPass(createCSEPass());
+  }
   if (options.target == Target::Cuda) {
     pm.addPass(rec::createRecSplit());
     pm.addPass(createCanonicalizerPass());
@@ -174,6 +179,8 @@ void Compilation::fuse(ModuleOp module) {
     pm.addPass(rec::createRecNarrowValues());
   }
   pm.addNestedPass<func::FuncOp>(nn::createFuseRows());
+  if (options.target == Target::Cuda)
+    pm.addNestedPass<func::FuncOp>(nn::createSplitRows());
   if (options.precision == Precision::BF16)
     pm.addPass(nn::createStorage());
   check(pm.run(module));

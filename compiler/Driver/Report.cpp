@@ -76,8 +76,23 @@ std::string lineOf(const Plan &plan, const runtime::Step &step) {
                              << buffer(g.of.key) << ", " << buffer(g.of.value) << " by " << buffer(g.outGrad)
                              << "  window " << g.of.window << ", heads " << g.of.heads << " / " << g.of.keyHeads;
                       },
-                      [&](const runtime::Copy &c) { line << "copy    " << buffer(c.to) << " = " << buffer(c.from); }},
+                      [&](const runtime::Copy &c) { line << "copy    " << buffer(c.to) << " = " << buffer(c.from); },
+                      [&](const runtime::Repeat &r) {
+                        line << "repeat  " << buffer(r.to) << " = " << r.count.text() << " times "
+                             << (r.from < 0 ? "zeros" : buffer(r.from));
+                      },
+                      [&](const runtime::ChunkRows &c) {
+                        line << "rows    " << buffer(c.isBack ? c.rows : c.heads) << " = "
+                             << buffer(c.isBack ? c.heads : c.rows) << "  chunk " << c.chunk << ", heads " << c.rowHeads
+                             << " / " << c.numHeads;
+                      }},
              step.what);
+  if (step.loop >= 0) {
+    const runtime::Loop &loop = plan.loops[step.loop];
+    const std::string chunk = std::to_string(loop.chunk);
+    line << (loop.isLast ? "  in the last chunk of " + chunk
+                         : "  in each chunk of " + chunk + " but the last" + (loop.isReverse ? ", backwards" : ""));
+  }
   if (!step.where.empty())
     line << "  // " << step.where;
   return line.str();
@@ -90,6 +105,9 @@ std::string textOf(const Plan &plan) {
     text << "%" << i << ": " << b.elements.text() << " x " << b.elementBytes << " bytes";
     if (b.isBound())
       text << ", binding " << b.binding;
+    else if (b.isView())
+      text << ", in %" << b.view.of << " at piece " << (b.view.perChunk ? "n + " : b.view.fromEnd ? "N + " : "")
+           << b.view.shift;
     else
       text << ", steps " << b.first << ".." << b.last;
     text << "\n";

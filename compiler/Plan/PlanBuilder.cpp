@@ -4,6 +4,7 @@
 #include "ir/Nn/NnOps.h"
 #include "ir/Nn/Storage.h"
 #include "ir/Rec/RecOps.h"
+#include "llvm/ADT/SmallSet.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -132,14 +133,14 @@ private:
   }
 
   void addStep(Location loc, decltype(runtime::Step::what) what) {
-    plan.steps.push_back({std::move(what), whereOf(loc)});
+    plan.steps.push_back({std::move(what), whereOf(loc), loop});
   }
 
   LogicalResult follow(func::FuncOp function, DenseMap<Value, Place> &places, SmallVectorImpl<Place> &results) {
     for (Operation &op : function.getBody().front().without_terminator()) {
       LogicalResult status =
           llvm::TypeSwitch<Operation *, LogicalResult>(&op)
-              .Case<func::CallOp, nn::MapOp, rec::ScanOp, nn::DotOp, nn::LookupOp, nn::LookupGradOp, nn::ReshapeOp,
+              .Case<func::CallOp, nn::MapOp, rec::ScanOp, rec::LoopOp, nn::CastRowsOp, nn::DotOp, nn::LookupOp, nn::LookupGradOp, nn::ReshapeOp,
                     nn::ShortConvOp, nn::ShortConvInputGradOp, nn::ShortConvWeightGradOp, nn::PositionsOp,
                     nn::AttentionOp, nn::AttentionGradOp>(
                   [&](auto typed) { return add(typed, places); })
@@ -177,6 +178,11 @@ private:
       place.dims.push_back(ShapedType::isDynamic(size) ? dynamic[place.dims.size()] : fixed(size));
     place.buffer = from.buffer;
     places[op] = place;
+    return success();
+  }
+
+  LogicalResult add(nn::CastRowsOp op, DenseMap<Value, Place> &places) {
+    places[op] = places.lookup(op.getInput());
     return success();
   }
 
@@ -262,6 +268,182 @@ private:
       launch.buffers.push_back(places[v].buffer);
     }
     addStep(op.getLoc(), std::move(launch));
+    return success();
+  }
+
+  //===--------------------------------------------------------------------===//
+  // Loops
+  //===--------------------------------------------------------------------===//
+
+  /// What the two loops of a rec.loop share.
+  struct LoopPlaces {
+    Extent batch, tokens, steps, whole; ///< B, T, N, M = B * H
+    SmallVector<Place> arguments;       ///< Of a step's function: operands, then entry states.
+    SmallVector<int> results;           ///< Where outputs and new states go: a buffer, -1 if nobody reads it.
+  };
+
+  /// A buffer of one piece of `of`, of the size of `like`.
+  int addView(const Place &like, int of, runtime::View view) {
+    view.of = of;
+    view.stride = like.elements();
+    plan.buffers.push_back({like.elements(), plan.buffers[of].elementBytes, -1, -1, -1, view});
+    return plan.buffers.size() - 1;
+  }
+
+  /// `dims`, then the dimensions of `type` behind the first `outer`; no buffer yet.
+  static Place sizedPlace(ArrayRef<Extent> dims, RankedTensorType type, size_t outer) {
+    Place place;
+    place.dims.assign(dims.begin(), dims.end());
+    for (int64_t size : type.getShape().drop_front(outer))
+      place.dims.push_back(fixed(size));
+    return place;
+  }
+
+  /// An operand as a step's function sees it; rows of tokens get a buffer that each step fills.
+  Place loopArgument(rec::LoopOp op, unsigned i, const LoopPlaces &loop, DenseMap<Value, Place> &places) {
+    const Place from = places.lookup(op.getInputs()[i]);
+    auto outer = tensorOf(op.getInputs()[i]);
+    Place place;
+    switch (op.kindOf(i)) {
+    case rec::OperandKind::Token:
+      place = sizedPlace({loop.whole, fixed(op.getChunk())}, outer, 3);
+      place.buffer = addBuffer(place.elements(), outer);
+      plan.buffers[place.buffer].elementBytes = plan.buffers[from.buffer].elementBytes;
+      return place;
+    case rec::OperandKind::Step:
+      place = sizedPlace(loop.whole, outer, 3);
+      place.buffer = addView(place, from.buffer, {.perChunk = true});
+      return place;
+    case rec::OperandKind::Head:
+      place = sizedPlace(loop.whole, outer, 1);
+      place.buffer = addBuffer(place.elements(), outer);
+      plan.buffers[place.buffer].elementBytes = plan.buffers[from.buffer].elementBytes;
+      addStep(op.getLoc(), runtime::Repeat{from.buffer, place.buffer, loop.batch, from.elements()});
+      return place;
+    case rec::OperandKind::Row:
+      place = sizedPlace(loop.whole, outer, 2);
+      place.buffer = from.buffer;
+      return place;
+    case rec::OperandKind::Shared:
+      return from;
+    }
+    llvm_unreachable("all kinds are named");
+  }
+
+  /// State `s`: one buffer has what it is before, between and after the steps, each step reads a piece and writes the
+  /// next.
+  void addLoopState(rec::LoopOp op, unsigned s, LoopPlaces &loop, DenseMap<Value, Place> &places) {
+    Value final = op.getFinalStates()[s];
+    Place piece = sizedPlace(loop.whole, tensorOf(final), 2);
+    const bool isReverse = op.getReverse();
+    const int64_t chunk = op.getChunk();
+    Extent bounds;
+    bounds.bounds = {chunk};
+    const int all = addBuffer(bounds * piece.elements(), tensorOf(final));
+    plan.buffers[all].elementBytes = bytesOf(nn::resultStorage(cast<OpResult>(final)));
+
+    const runtime::View atBegin{}, atEnd{.chunk = chunk, .fromEnd = true};
+    const int first = addView(piece, all, isReverse ? atEnd : atBegin);
+    if (s < op.getInits().size()) {
+      const Place init = places.lookup(op.getInits()[s]);
+      const bool isShared = tensorOf(op.getInits()[s]).getRank() + 1 == tensorOf(final).getRank();
+      addStep(op.getLoc(),
+              runtime::Repeat{init.buffer, first, isShared ? loop.batch : fixed(1), init.elements()});
+    } else {
+      addStep(op.getLoc(), runtime::Repeat{-1, first, fixed(1), piece.elements()});
+    }
+    piece.buffer = addView(piece, all, {.perChunk = true, .shift = isReverse});
+    loop.arguments.push_back(piece);
+    loop.results.push_back(addView(piece, all, {.perChunk = true, .shift = !isReverse}));
+
+    places[final] = sizedPlace({loop.batch, fixed(op.getHeads())}, tensorOf(final), 2);
+    places[final].buffer = addView(piece, all, isReverse ? atBegin : atEnd);
+    if (!op.getSaveStates())
+      return;
+    Value entries = op.getEntryStates()[s];
+    Place entry = sizedPlace({loop.steps, loop.batch, fixed(op.getHeads())}, tensorOf(entries), 3);
+    entry.buffer = addView(entry, all, {});
+    plan.buffers[entry.buffer].view.stride = piece.elements();
+    plan.buffers[entry.buffer].view.shift = isReverse;
+    places[entries] = entry;
+  }
+
+  runtime::ChunkRows rowsStep(rec::LoopOp op, const LoopPlaces &loop, Value outside, int rows, int heads, bool isBack) {
+    auto shape = tensorOf(outside).getShape();
+    int64_t width = 1;
+    for (int64_t size : shape.drop_front(3))
+      width *= size;
+    return {isBack, rows, heads, loop.batch, loop.tokens, op.getHeads(), shape[2], int64_t(op.getChunk()), width};
+  }
+
+  LogicalResult add(rec::LoopOp op, DenseMap<Value, Place> &places) {
+    const Place first = places.lookup(op.getInputs().front());
+    LoopPlaces shared;
+    shared.batch = first.dims[0];
+    shared.tokens = first.dims[1];
+    if (loop >= 0 || shared.tokens.text() != "T")
+      return op.emitOpError("expects the tokens of the batch as its time axis");
+    shared.steps = Extent{1, 0, 0, {int64_t(op.getChunk())}};
+    shared.whole = shared.batch * fixed(op.getHeads());
+    for (unsigned i = 0; i < op.getInputs().size(); ++i)
+      shared.arguments.push_back(loopArgument(op, i, shared, places));
+    for (auto [i, v] : llvm::enumerate(op.getOutputs())) {
+      const bool isToken = op.outKindOf(i) == rec::OperandKind::Token;
+      Place place = isToken ? sizedPlace({shared.batch, shared.tokens}, tensorOf(v), 2)
+                            : sizedPlace({shared.steps, shared.batch}, tensorOf(v), 2);
+      place.buffer = addBuffer(place.elements(), tensorOf(v));
+      plan.buffers[place.buffer].elementBytes = bytesOf(nn::resultStorage(v));
+      places[v] = place;
+      shared.results.push_back(isToken ? place.buffer
+                                       : addView(sizedPlace(shared.whole, tensorOf(v), 3), place.buffer, {.perChunk = true}));
+    }
+    for (unsigned s = 0; s < op.getNumStates(); ++s)
+      addLoopState(op, s, shared, places);
+
+    for (bool isLast : {bool(op.getReverse()), !op.getReverse()})
+      if (failed(addLoop(op, isLast, shared, places)))
+        return failure();
+    return success();
+  }
+
+  /// The steps of the last chunk, or of the others.
+  LogicalResult addLoop(rec::LoopOp op, bool isLast, const LoopPlaces &shared, DenseMap<Value, Place> &places) {
+    auto function = op->getParentOfType<ModuleOp>().lookupSymbol<func::FuncOp>(isLast ? op.getLast() : op.getStep());
+    loop = plan.loops.size();
+    plan.loops.push_back({int64_t(op.getChunk()), isLast, op.getReverse()});
+    DenseMap<Value, Place> inner;
+    for (auto [i, arg] : llvm::enumerate(function.getArguments())) {
+      inner[arg] = shared.arguments[i];
+      if (i < op.getInputs().size() && op.kindOf(i) == rec::OperandKind::Token && !arg.use_empty())
+        addStep(op.getLoc(), rowsStep(op, shared, op.getInputs()[i], places.lookup(op.getInputs()[i]).buffer,
+                                      shared.arguments[i].buffer, /*isBack=*/false));
+    }
+    const int ownBuffers = plan.buffers.size();
+    SmallVector<Place> results;
+    if (failed(follow(function, inner, results)))
+      return failure();
+    for (auto [i, place] : llvm::enumerate(results)) {
+      if (i < op.getNumOutputs() && op.outKindOf(i) == rec::OperandKind::Token)
+        addStep(op.getLoc(),
+                rowsStep(op, shared, op.getOutputs()[i], shared.results[i], place.buffer, /*isBack=*/true));
+      else if (!isLast || op.getReverse() || i < op.getNumOutputs() || !op.getResult(i).use_empty())
+        if (failed(bindPiece(op, place, shared.results[i], ownBuffers)))
+          return failure();
+    }
+    loop = -1;
+    return success();
+  }
+
+  /// What a step computed becomes a piece of a buffer outside; what is not its own, or leaves twice, is copied.
+  LogicalResult bindPiece(rec::LoopOp op, const Place &place, int piece, int firstOwn) {
+    runtime::Buffer &buffer = plan.buffers[place.buffer];
+    const runtime::Buffer &to = plan.buffers[piece];
+    if (buffer.elementBytes != to.elementBytes)
+      return op.emitOpError("expects states of a step in the element type in which they are kept");
+    if (place.buffer < firstOwn || buffer.isBound() || buffer.isView())
+      addStep(op.getLoc(), runtime::Copy{place.buffer, piece});
+    else
+      buffer.view = to.view;
     return success();
   }
 
@@ -459,7 +641,7 @@ private:
   /// leaves twice, is copied.
   void bindResult(const Place &place, RankedTensorType type) {
     runtime::Buffer &buffer = plan.buffers[place.buffer];
-    if (!buffer.isBound()) {
+    if (!buffer.isBound() && !buffer.isView()) {
       buffer.binding = plan.bindings++;
       return;
     }
@@ -469,6 +651,8 @@ private:
 
   void setLifetimes() {
     auto touch = [&](int buffer, size_t step) {
+      for (; plan.buffers[buffer].isView(); buffer = plan.buffers[buffer].view.of)
+        viewed.insert(plan.buffers[buffer].view.of);
       runtime::Buffer &b = plan.buffers[buffer];
       if (b.first < 0)
         b.first = step;
@@ -513,12 +697,39 @@ private:
       } else if (auto *c = std::get_if<runtime::Copy>(&step.what)) {
         for (int b : {c->from, c->to})
           touch(b, i);
+      } else if (auto *r = std::get_if<runtime::Repeat>(&step.what)) {
+        touchIfThere(r->from, i);
+        touch(r->to, i);
+      } else if (auto *c = std::get_if<runtime::ChunkRows>(&step.what)) {
+        for (int b : {c->rows, c->heads})
+          touch(b, i);
+      }
+    }
+    for (auto [l, ignored] : llvm::enumerate(plan.loops))
+      setLifetimesAround(l);
+  }
+
+  /// What a loop shares with the steps outside, or one of its rounds with the next, is there for all its rounds.
+  void setLifetimesAround(int l) {
+    auto isInside = [&](const runtime::Step &step) { return step.loop == l; };
+    auto begin = llvm::find_if(plan.steps, isInside);
+    if (begin == plan.steps.end())
+      return;
+    const int first = begin - plan.steps.begin();
+    const int last = std::find_if_not(begin, plan.steps.end(), isInside) - plan.steps.begin() - 1;
+    for (runtime::Buffer &b : plan.buffers) {
+      const bool meets = b.first >= 0 && b.first <= last && b.last >= first;
+      if (meets && (b.first < first || b.last > last || viewed.contains(&b - plan.buffers.data()))) {
+        b.first = std::min(b.first, first);
+        b.last = std::max(b.last, last);
       }
     }
   }
 
   KernelSink &kernels;
   runtime::Plan plan;
+  int loop = -1;                 ///< The one that steps are added to.
+  llvm::SmallSet<int, 16> viewed; ///< Buffers that others lie in.
 };
 } // namespace
 

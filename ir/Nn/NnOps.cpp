@@ -151,6 +151,21 @@ void TransposeOp::build(OpBuilder &builder, OperationState &state, Value input, 
   build(builder, state, RankedTensorType::get(shape, type.getElementType()), input, permutation);
 }
 
+LogicalResult CastRowsOp::verify() {
+  auto from = getInput().getType(), to = getType();
+  auto knownBut = [](RankedTensorType type) {
+    SmallVector<int64_t> shape(type.getShape());
+    if (shape.size() > 1)
+      shape[1] = 1;
+    return shape;
+  };
+  if (from.getRank() < 2 || knownBut(from) != knownBut(to) || from.getElementType() != to.getElementType() ||
+      from.isDynamicDim(1) == to.isDynamicDim(1)) // cast_rows_c1
+    return emitOpError("expects types that differ in whether the second dimension is ?, but got ")
+           << from << " and " << to;
+  return success();
+}
+
 LogicalResult TransposeOp::verify() {
   auto from = getInput().getType(), to = getType();
   int64_t rank = from.getRank();

@@ -167,6 +167,24 @@ def Nn_ReshapeOp : Nn_Shaped<"reshape"> {
   let hasFolder = 1;
 }
 
+def Nn_CastRowsOp : Nn_Op<"cast_rows", [Pure]> {
+  let summary = "A dimension counted as rows, or no longer";
+  let description = [{
+    The same tensor. Its second dimension becomes a row dimension (`?`), or one
+    of a size that is known. What `?` stands for is that size wherever the op is
+    used.
+
+    Constraints: (C1) operand and result have the same dimensions but for the
+    second, which is `?` on one side.
+
+    Example: `%y = nn.cast_rows %x : tensor<?x64x8xf32> -> tensor<?x?x8xf32>`
+  }];
+  let arguments = (ins Nn_Float:$input);
+  let results = (outs Nn_Float:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 def Nn_TransposeOp : Nn_Shaped<"transpose"> {
   let summary = "Permute dimensions";
   let description = [{

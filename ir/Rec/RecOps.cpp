@@ -2,6 +2,7 @@
 #include "ir/Rec/RecOps.h"
 
 #include "mlir/IR/Builders.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
 
 #include <numeric>
 
@@ -206,6 +207,43 @@ LogicalResult ScanOp::verify() {
                           getSaveStates());
   if (want != SmallVector<Type>(getResultTypes())) // scan_c1
     return emitOpError("expects results of types ") << want << ", but got " << getResultTypes();
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Loop
+//===----------------------------------------------------------------------===//
+
+int64_t LoopOp::getHeads() { return headsOf(getInputs(), getKinds()); }
+
+RankedTensorType LoopOp::wholeType(RankedTensorType outer, OperandKind kind) {
+  SmallVector<int64_t> shape(outer.getShape().drop_front(outerRank(kind)));
+  if (kind == OperandKind::Token)
+    shape.insert(shape.begin(), ShapedType::kDynamic); // C
+  if (kind != OperandKind::Shared)
+    shape.insert(shape.begin(), ShapedType::kDynamic); // B * H
+  return RankedTensorType::get(shape, outer.getElementType());
+}
+
+LogicalResult LoopOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  SmallVector<Type> arguments, results;
+  for (auto [i, v] : llvm::enumerate(getInputs()))
+    arguments.push_back(wholeType(tensorOf(v), kindOf(i)));
+  for (auto [i, v] : llvm::enumerate(getOutputs()))
+    results.push_back(wholeType(tensorOf(v), outKindOf(i)));
+  for (Value state : getFinalStates()) {
+    arguments.push_back(wholeType(tensorOf(state), OperandKind::Row));
+    results.push_back(arguments.back());
+  }
+  auto want = FunctionType::get(getContext(), arguments, results);
+  for (FlatSymbolRefAttr name : {getStepAttr(), getLastAttr()}) {
+    auto function = symbols.lookupNearestSymbolFrom<FunctionOpInterface>(*this, name);
+    if (!function) // loop_c1
+      return emitOpError("calls '") << name.getValue() << "', which is no function";
+    if (function.getFunctionType() != want) // loop_c2
+      return emitOpError("needs a function of type ") << want << ", but '" << name.getValue() << "' has type "
+                                                      << function.getFunctionType();
+  }
   return success();
 }
 

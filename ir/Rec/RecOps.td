@@ -4,6 +4,7 @@
 
 include "mlir/IR/EnumAttr.td"
 include "mlir/IR/OpBase.td"
+include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/ControlFlowInterfaces.td"
 include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
@@ -151,6 +152,60 @@ def Rec_ScanOp : Rec_Op<"scan", [Pure, SingleBlock, AttrSizedOperandSegments, Is
                               ::llvm::ArrayRef<int64_t> kinds, ::mlir::ValueRange inits, int64_t chunk,
                               ::llvm::ArrayRef<int64_t> outKinds, int64_t numStates, bool reverse, bool saveStates,
                               ::mlir::Region *body, ::llvm::ArrayRef<int64_t> outHeads);
+  }];
+}
+
+def Rec_LoopOp : Rec_Op<"loop", [Pure, AttrSizedOperandSegments,
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "A scan over chunks, one step after another for all rows and heads at once";
+  let description = [{
+    What `rec.scan` with these attributes computes. Each step is a call of a
+    function on whole tensors: `last` for the step of the last token, `step` for
+    the others. With M = B * H, a step's functions take, by `kinds`,
+
+    - token:  `M x C x rest`, the rows of the chunk, zeros beyond `T`;
+    - step, head, row: `M x rest`; what is `H x rest` is repeated for each batch row;
+    - shared: `rest`;
+
+    then the states, `M x rest`. They return the outputs, `M x C x rest` per token
+    and `M x rest` per step, then the new states. `M` and `C` are `?` in types.
+
+    Operands, attributes and results are those of `rec.scan`, but for what there
+    is one of per step (operands and outputs of kind step, entry states): the step
+    comes first here, `N x B x H x rest`, so that the slice of a step is one piece.
+
+    Constraints:
+    - (C1) `step` and `last` name functions, of one type;
+    - (C2) that type has an argument for each operand, then one for each state, and a
+      result for each output, then one for each state, as above.
+
+    Example:
+    ```mlir
+    %o, %s = rec.loop @step last @last chunk 2048 (%k, %q : tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>)
+        kinds [0, 0] out_kinds [0] heads [2] states 1 -> tensor<?x?x2x4xf32>, tensor<?x2x4x4xf32>
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$step, FlatSymbolRefAttr:$last,
+                       Variadic<AnyRankedTensor>:$inputs, Variadic<Rec_Float>:$inits,
+                       I64Attr:$chunk, DenseI64ArrayAttr:$kinds, DenseI64ArrayAttr:$out_kinds,
+                       DenseI64ArrayAttr:$out_heads, I64Attr:$num_states, UnitAttr:$reverse, UnitAttr:$save_states);
+  let results = (outs Variadic<Rec_Float>:$results);
+  let assemblyFormat = [{
+    $step `last` $last (`reverse` $reverse^)? (`save_states` $save_states^)? `chunk` $chunk
+    `(` $inputs `:` type($inputs) `)` (`init` `(` $inits^ `:` type($inits) `)`)?
+    `kinds` $kinds `out_kinds` $out_kinds `heads` $out_heads `states` $num_states attr-dict `->` type($results)
+  }];
+  let extraClassDeclaration = [{
+    OperandKind kindOf(unsigned input) { return static_cast<OperandKind>(getKinds()[input]); }
+    OperandKind outKindOf(unsigned output) { return static_cast<OperandKind>(getOutKinds()[output]); }
+    unsigned getNumOutputs() { return getOutKinds().size(); }
+    ::mlir::ResultRange getOutputs() { return getResults().take_front(getNumOutputs()); }
+    ::mlir::ResultRange getFinalStates() { return getResults().slice(getNumOutputs(), getNumStates()); }
+    ::mlir::ResultRange getEntryStates() { return getResults().drop_front(getNumOutputs() + getNumStates()); }
+    /// What a step's function sees of a tensor outside.
+    static ::mlir::RankedTensorType wholeType(::mlir::RankedTensorType outer, OperandKind kind);
+    /// Number of heads.
+    int64_t getHeads();
   }];
 }
 

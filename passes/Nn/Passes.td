@@ -25,6 +25,21 @@ def FuseRows : Pass<"nn-fuse", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::tidegate::nn::NnDialect"];
 }
 
+def SplitRows : Pass<"nn-split-rows", "::mlir::func::FuncOp"> {
+  let summary = "Maps over few rows that are matrices become maps over the rows of these";
+  let description = [{
+    For processors with many cores. After nn-fuse, a map over one row dimension
+    whose rows are large matrices (states of all batch rows and heads) is cut in
+    two: what works along the rows of the matrices becomes a map over one row
+    dimension more, and numbers that need a whole matrix, a norm or a mean, a map
+    before it.
+
+    Example: tests/passes/Nn/nn-split-rows.mlir.
+  }];
+  let options = [Option<"elements", "elements", "int64_t", "8192", "Numbers of a matrix at least">];
+  let dependentDialects = ["::tidegate::nn::NnDialect"];
+}
+
 def Storage : Pass<"nn-storage", "::mlir::ModuleOp"> {
   let summary = "Which values are kept in bfloat16";
   let description = [{
@@ -33,7 +48,8 @@ def Storage : Pass<"nn-storage", "::mlir::ModuleOp"> {
     (activations, their gradients, entry states); in float everything else: weights
     and their gradients, carried states, rows of at most 32 numbers (rates, gates,
     norms, losses), log decays of any width, and what the entry functions take and
-    return. Operands of products that are kept in float, weights above all, are
+    return. In the steps of a rec.loop, what products read and no state keeps is in
+    bfloat16 too. Operands of products that are kept in float, weights above all, are
     cast by a map. Arithmetic inside maps and scans stays in float.
 
     Example: tests/passes/Nn/nn-storage.mlir.

@@ -31,15 +31,15 @@ int64_t rowsOf(RankedTensorType type) {
   return llvm::count_if(type.getShape(), [](int64_t size) { return ShapedType::isDynamic(size); });
 }
 
-/// By shape alone: weights and their gradients, states, narrow rows.
-bool isKeptExact(RankedTensorType type) {
-  if (rowsOf(type) < 2)
-    return true;
+int64_t numbersPerRow(RankedTensorType type) {
   int64_t perRow = 1;
   for (int64_t size : type.getShape())
     perRow *= ShapedType::isDynamic(size) ? 1 : size;
-  return perRow <= kNarrow;
+  return perRow;
 }
+
+/// By shape alone: weights and their gradients, states, narrow rows.
+bool isKeptExact(RankedTensorType type) { return rowsOf(type) < 2 || numbersPerRow(type) <= kNarrow; }
 
 /// Whether a value of a scan's body is summed along time: a gate, or the gradient of one.
 bool reachesCumsum(Value v) {
@@ -72,6 +72,10 @@ public:
       link(function);
     for (auto function : module.getOps<func::FuncOp>())
       collect(function);
+    module.walk([&](rec::LoopOp loop) {
+      for (StringRef name : {loop.getStep(), loop.getLast()})
+        roundOperands(module.lookupSymbol<func::FuncOp>(name));
+    });
     for (auto function : module.getOps<func::FuncOp>())
       castOperands(function);
     for (auto function : module.getOps<func::FuncOp>())
@@ -88,15 +92,50 @@ private:
         for (auto [result, returned] :
              llvm::zip(call.getResults(), callee.getBody().front().getTerminator()->getOperands()))
           same.unionSets(result, returned);
-      } else if (auto reshape = dyn_cast<ReshapeOp>(op)) {
-        same.unionSets(reshape.getInput(), reshape.getResult());
+      } else if (isa<ReshapeOp, CastRowsOp>(op)) {
+        same.unionSets(op.getOperand(0), op.getResult(0));
+      } else if (auto loop = dyn_cast<rec::LoopOp>(op)) {
+        link(loop, loop.getStep());
+        link(loop, loop.getLast());
       }
     }
   }
 
+  /// A loop and a function of its steps.
+  void link(rec::LoopOp loop, StringRef name) {
+    auto function = module.lookupSymbol<func::FuncOp>(name);
+    auto states = function.getArguments().take_back(loop.getNumStates());
+    auto returned = function.getBody().front().getTerminator()->getOperands();
+    for (auto [operand, argument] : llvm::zip(loop.getInputs(), function.getArguments()))
+      same.unionSets(operand, argument);
+    for (auto [result, value] : llvm::zip(loop.getResults(), returned)) // outputs, final states
+      same.unionSets(result, value);
+    for (ValueRange others : {ValueRange(loop.getInits()), ValueRange(loop.getEntryStates()),
+                              ValueRange(loop.getFinalStates())})
+      for (auto [state, other] : llvm::zip(states, others))
+        same.unionSets(state, other);
+  }
+
   void keep(Value v) { exact.insert(same.getOrInsertLeaderValue(v)); }
   bool isExact(Value v) {
-    return isKeptExact(tensorOf(v)) || exact.contains(same.getOrInsertLeaderValue(v));
+    Value leader = same.getOrInsertLeaderValue(v);
+    return !rounded.contains(leader) && (isKeptExact(tensorOf(v)) || exact.contains(leader));
+  }
+
+  /// In a step of a loop what a product reads, and no state keeps, is rounded where it is stored: it would be before
+  /// the product.
+  void roundOperands(func::FuncOp function) {
+    DenseSet<Value> kept;
+    Block &body = function.getBody().front();
+    for (Value v : body.getArguments())
+      kept.insert(same.getOrInsertLeaderValue(v));
+    for (Value v : body.getTerminator()->getOperands())
+      kept.insert(same.getOrInsertLeaderValue(v));
+    for (auto dot : body.getOps<DotOp>())
+      for (Value v : dot.getOperands())
+        if (rowsOf(tensorOf(v)) > 0 && numbersPerRow(tensorOf(v)) > kNarrow &&
+            !kept.contains(same.getOrInsertLeaderValue(v)))
+          rounded.insert(same.getOrInsertLeaderValue(v));
   }
 
   void collect(func::FuncOp function) {
@@ -178,7 +217,7 @@ private:
 
   ModuleOp module;
   llvm::EquivalenceClasses<Value> same;
-  DenseSet<Value> exact; ///< Leaders of classes.
+  DenseSet<Value> exact, rounded; ///< Leaders of classes.
   DenseSet<Value> casts;
 };
 

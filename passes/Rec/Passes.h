@@ -3,6 +3,7 @@
 
 #include "ir/Nn/NnDialect.h"
 #include "ir/Rec/RecDialect.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/Pass.h"
 

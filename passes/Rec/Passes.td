@@ -104,6 +104,21 @@ def RecSplit : Pass<"rec-split", "::mlir::ModuleOp"> {
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
 }
 
+def RecToLoop : Pass<"rec-to-loop", "::mlir::ModuleOp"> {
+  let summary = "Scans over chunks of the language become loops over whole tensors";
+  let description = [{
+    A scan whose steps are few and large, `scan over chunks` of the language or the
+    adjoint of one, becomes `rec.loop`: a step is a function of tensors over all
+    batch rows and heads, of batched products and row-wise work, which the passes
+    and kernels of the graph serve. There is one function for the step of the last
+    token and one for the others (`rec.unless_last`). Chunk scans that come from
+    recurrences of tokens stay. Runs after autodiff and before nn-fuse.
+
+    Example: tests/passes/Rec/rec-to-loop.mlir.
+  }];
+  let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect", "::mlir::func::FuncDialect"];
+}
+
 def RecExposeStates : Pass<"rec-expose-states", "::mlir::ModuleOp"> {
   let summary = "States of scans, pasts of convolutions and attentions become arguments and results";
   let description = [{

@@ -33,6 +33,7 @@ struct Run {
   std::byte *scratch;
   int64_t scratchStride;
   int threads; // as many as there is scratch for
+  int64_t chunk = 0; // of a loop
 
   template <typename T>
   T *as(int buffer) const {
@@ -189,6 +190,40 @@ struct Run {
     const Buffer &from = plan.buffers[c.from];
     std::memcpy(address[c.to], address[c.from], from.elements.at(B, T) * from.elementBytes);
   }
+
+  void operator()(const Repeat &r) const {
+    const int64_t bytes = r.elements.at(B, T) * plan.buffers[r.to].elementBytes;
+    for (int64_t i = 0; i < r.count.at(B, T); ++i)
+      if (r.from < 0)
+        std::memset(as<std::byte>(r.to) + i * bytes, 0, bytes);
+      else
+        std::memcpy(as<std::byte>(r.to) + i * bytes, address[r.from], bytes);
+  }
+
+  template <typename T>
+  void moveRows(const ChunkRows &c) const {
+    const int64_t tokens = c.tokens.at(B, this->T), first = chunk * c.chunk, group = c.numHeads / c.rowHeads;
+    const int64_t width = c.width, tiles = c.batch.at(B, this->T) * (c.isBack ? c.rowHeads : c.numHeads);
+#pragma omp parallel for schedule(static)
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const int64_t head = c.isBack ? tile : tile / group; // of `rows`, in all batch rows
+      for (int64_t i = 0; i < c.chunk; ++i) {
+        const bool isToken = first + i < tokens;
+        T *rows = as<T>(c.rows) + ((head / c.rowHeads * tokens + first + i) * c.rowHeads + head % c.rowHeads) * width;
+        for (int64_t d = 0; d < width; ++d) {
+          if (!c.isBack) {
+            as<T>(c.heads)[(tile * c.chunk + i) * width + d] = isToken ? rows[d] : T(0);
+          } else if (isToken) {
+            T sum = 0;
+            for (int64_t h = head * group; h < (head + 1) * group; ++h)
+              sum += as<T>(c.heads)[(h * c.chunk + i) * width + d];
+            rows[d] = sum;
+          }
+        }
+      }
+    }
+  }
+  void operator()(const ChunkRows &c) const { plan.elementBytes == 8 ? moveRows<double>(c) : moveRows<float>(c); }
 };
 } // namespace
 
@@ -234,15 +269,14 @@ void Executor::run(int64_t B, int64_t T, std::span<void *const> bindings) {
     std::memset(arena, 0xff, place.bytes);
     std::memset(scratch, 0xff, scratchStride * threads);
   }
-  Run run{thePlan, B, T, {}, scratch, scratchStride, threads};
-  for (size_t i = 0; i < thePlan.buffers.size(); ++i) {
-    const Buffer &buffer = thePlan.buffers[i];
-    run.address.push_back(buffer.isBound() ? bindings[buffer.binding] : arena + std::max<int64_t>(place.offsets[i], 0));
-  }
-  for (size_t i = 0; i < thePlan.steps.size(); ++i) {
+  Run run{thePlan, B, T, addressesOf(thePlan, place, arena, bindings), scratch, scratchStride, threads};
+  placeViews(thePlan, 0, B, T, run.address);
+  for (const Turn &turn : thePlan.turns(T)) {
     auto start = std::chrono::steady_clock::now();
-    std::visit(run, thePlan.steps[i].what);
+    if (turn.n != run.chunk)
+      placeViews(thePlan, run.chunk = turn.n, B, T, run.address);
+    std::visit(run, thePlan.steps[turn.step].what);
     if (onStep)
-      onStep(i, B, T, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      onStep(turn.step, B, T, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
 }

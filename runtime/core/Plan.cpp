@@ -14,12 +14,15 @@ int64_t Extent::at(int64_t B, int64_t T) const {
     n *= T;
   for (int64_t chunk : chunks)
     n *= (T + chunk - 1) / chunk;
+  for (int64_t chunk : bounds)
+    n *= (T + chunk - 1) / chunk + 1;
   return n;
 }
 
 Extent Extent::operator*(const Extent &other) const {
-  Extent product{constant * other.constant, batch + other.batch, tokens + other.tokens, chunks};
+  Extent product{constant * other.constant, batch + other.batch, tokens + other.tokens, chunks, bounds};
   product.chunks.insert(product.chunks.end(), other.chunks.begin(), other.chunks.end());
+  product.bounds.insert(product.bounds.end(), other.bounds.begin(), other.bounds.end());
   return product;
 }
 
@@ -32,6 +35,8 @@ std::string Extent::text() const {
     word("T");
   for (int64_t chunk : chunks)
     word("T/" + std::to_string(chunk));
+  for (int64_t chunk : bounds)
+    word("(T/" + std::to_string(chunk) + "+1)");
   if (constant != 1 || words.empty())
     word(std::to_string(constant));
   return words;
@@ -49,9 +54,36 @@ double AttentionGrad::flops(int64_t B, int64_t T) const {
   return of.pairs(B, T) * 2.0 * double(3 * of.keyWidth + 2 * of.valueWidth);
 }
 
+int64_t View::offset(int64_t n, int64_t B, int64_t T) const {
+  return ((perChunk ? n : 0) + (fromEnd ? (T + chunk - 1) / chunk : 0) + shift) * stride.at(B, T);
+}
+
+int64_t Loop::count(int64_t T) const { return isLast ? 1 : (T + chunk - 1) / chunk - 1; }
+
+std::vector<Turn> Plan::turns(int64_t T) const {
+  std::vector<Turn> all;
+  for (size_t first = 0; first < steps.size();) {
+    size_t end = first + 1;
+    while (steps[first].loop >= 0 && end < steps.size() && steps[end].loop == steps[first].loop)
+      ++end;
+    if (steps[first].loop < 0) {
+      all.push_back({first, 0});
+    } else {
+      const Loop &loop = loops[steps[first].loop];
+      const int64_t count = loop.count(T);
+      for (int64_t i = 0; i < count; ++i)
+        for (size_t step = first; step < end; ++step)
+          all.push_back({step, loop.isLast ? (T + loop.chunk - 1) / loop.chunk - 1 : loop.isReverse ? count - 1 - i : i});
+    }
+    first = end;
+  }
+  return all;
+}
+
 double Plan::flops(int64_t B, int64_t T) const {
   double sum = 0;
-  for (const Step &step : steps) {
+  for (const Turn &turn : turns(T)) {
+    const Step &step = steps[turn.step];
     if (auto *p = std::get_if<Product>(&step.what))
       sum += 2.0 * double(p->count.at(B, T)) * double(p->m.at(B, T)) * double(p->n.at(B, T)) * double(p->k.at(B, T));
     else if (auto *l = std::get_if<Launch>(&step.what))
@@ -72,7 +104,7 @@ Layout tidegate::runtime::layoutOf(const Plan &plan, int64_t B, int64_t T) {
   std::vector<int> order;
   for (size_t i = 0; i < plan.buffers.size(); ++i) {
     const Buffer &b = plan.buffers[i];
-    if (b.isBound() || b.first < 0)
+    if (b.isBound() || b.isView() || b.first < 0)
       continue;
     bytes[i] = (b.elements.at(B, T) * b.elementBytes + kAlignment - 1) / kAlignment * kAlignment;
     order.push_back(int(i));
@@ -98,4 +130,20 @@ Layout tidegate::runtime::layoutOf(const Plan &plan, int64_t B, int64_t T) {
                   i);
   }
   return layout;
+}
+
+std::vector<void *> tidegate::runtime::addressesOf(const Plan &plan, const Layout &layout, std::byte *arena,
+                                                   std::span<void *const> bindings) {
+  std::vector<void *> addresses;
+  for (size_t i = 0; i < plan.buffers.size(); ++i) {
+    const Buffer &buffer = plan.buffers[i];
+    addresses.push_back(buffer.isBound() ? bindings[buffer.binding] : arena + std::max<int64_t>(layout.offsets[i], 0));
+  }
+  return addresses;
+}
+
+void tidegate::runtime::placeViews(const Plan &plan, int64_t n, int64_t B, int64_t T, std::span<void *> addresses) {
+  for (size_t i = 0; i < plan.buffers.size(); ++i)
+    if (const Buffer &b = plan.buffers[i]; b.isView())
+      addresses[i] = static_cast<std::byte *>(addresses[b.view.of]) + b.view.offset(n, B, T) * b.elementBytes;
 }

@@ -5,19 +5,22 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
 
 namespace tidegate::runtime {
 
-/// constant * B^batch * T^tokens * product of ceil(T / chunk) over `chunks`.
+/// constant * B^batch * T^tokens * product of ceil(T / chunk) over `chunks` and of ceil(T / chunk) + 1 over `bounds`.
 struct Extent {
   int64_t constant = 1;
   int batch = 0, tokens = 0;
-  std::vector<int64_t> chunks;
+  std::vector<int64_t> chunks = {};
+  std::vector<int64_t> bounds = {}; ///< Places before, between and behind the chunks.
 
   int64_t at(int64_t B, int64_t T) const;
   Extent operator*(const Extent &other) const;
@@ -36,15 +39,31 @@ struct Kernel {
   Whole whole = {};
 };
 
+/// One of equal pieces of another buffer: piece n + `shift`, where a loop is at chunk n (`perChunk`), or N + `shift`
+/// of N chunks of `chunk` tokens (`fromEnd`), or `shift`.
+struct View {
+  int of = -1;
+  Extent stride; ///< Elements of a piece.
+  int64_t chunk = 1;
+  bool perChunk = false, fromEnd = false;
+  int64_t shift = 0;
+
+  /// In elements.
+  int64_t offset(int64_t n, int64_t B, int64_t T) const;
+};
+
 /// A contiguous array. Bound buffers are the caller's (`binding` counts its
-/// pointers); the others live in the arena from step `first` to step `last`.
+/// pointers); views lie in other buffers, that come before them; the others live in
+/// the arena from step `first` to step `last`.
 struct Buffer {
   Extent elements;
   int64_t elementBytes = 4;
   int binding = -1;
   int first = -1, last = -1;
+  View view = {};
 
   bool isBound() const { return binding >= 0; }
+  bool isView() const { return view.of >= 0; }
 };
 
 /// A kernel over `items` work items. `buffers` are its arguments in order.
@@ -132,15 +151,50 @@ struct Copy {
   int from = 0, to = 0;
 };
 
+/// `count` copies of `from`, one behind the other; zeros if `from` is -1.
+struct Repeat {
+  int from = -1, to = 0;
+  Extent count, elements;
+};
+
+/// The rows of chunk n, between a tensor of tokens and one in which the rows of a head are neighbours:
+/// heads[b, h, c, :] = rows[b, n C + c, h / (H / H'), :], zeros behind the last token. Back, the heads that share
+/// rows are added in their order, and what lies behind the last token is dropped.
+struct ChunkRows {
+  bool isBack = false;
+  int rows = 0;  ///< B x T x H' x width
+  int heads = 0; ///< B x H x C x width
+  Extent batch, tokens;
+  int64_t numHeads = 1, rowHeads = 1, chunk = 1, width = 1; ///< H, H', C, width
+};
+
 struct Step {
-  std::variant<Launch, Product, Lookup, LookupGrad, ShortConv, Positions, Attention, AttentionGrad, Copy> what;
+  std::variant<Launch, Product, Lookup, LookupGrad, ShortConv, Positions, Attention, AttentionGrad, Copy, Repeat,
+               ChunkRows>
+      what;
   std::string where; ///< source position, for plans and profiles
+  int loop = -1;     ///< The loop that it belongs to.
+};
+
+/// Neighbouring steps that run once for each chunk of `chunk` tokens: for the last alone, or for the others.
+struct Loop {
+  int64_t chunk = 1;
+  bool isLast = false, isReverse = false;
+
+  int64_t count(int64_t T) const;
+};
+
+/// A step at its turn, in a loop for chunk n.
+struct Turn {
+  size_t step;
+  int64_t n;
 };
 
 struct Plan {
   std::vector<Kernel> kernels;
   std::vector<Buffer> buffers;
   std::vector<Step> steps;
+  std::vector<Loop> loops;
   int bindings = 0;
   int64_t elementBytes = 4; ///< of floats: 4 or 8
 
@@ -149,6 +203,8 @@ struct Plan {
   static constexpr int64_t kParts = 64;
 
   double flops(int64_t B, int64_t T) const;
+  /// What runs, in order.
+  std::vector<Turn> turns(int64_t T) const;
 };
 
 /// Offsets of the arena's buffers for one (B, T).
@@ -160,5 +216,11 @@ struct Layout {
 /// Places buffers by size, largest first, at the lowest offset that is free
 /// while they live.
 Layout layoutOf(const Plan &plan, int64_t B, int64_t T);
+
+/// Addresses of a plan's buffers in one run. `placeViews` must follow.
+std::vector<void *> addressesOf(const Plan &plan, const Layout &layout, std::byte *arena,
+                                std::span<void *const> bindings);
+/// Points views at the pieces of chunk n.
+void placeViews(const Plan &plan, int64_t n, int64_t B, int64_t T, std::span<void *> addresses);
 
 } // namespace tidegate::runtime

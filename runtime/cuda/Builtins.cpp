@@ -64,6 +64,8 @@ public:
   void operator()(const Launch &) {}
   void operator()(const Product &) {}
   void operator()(const Copy &) {}
+  void operator()(const Repeat &) {}
+  void operator()(const ChunkRows &);
   void operator()(const Lookup &);
   void operator()(const LookupGrad &);
   void operator()(const ShortConv &);
@@ -218,6 +220,22 @@ void Launches::operator()(const Positions &p) {
   add({"positions", "elements.cuh", "PositionArguments", callOf("positionsBlock", "blockIdx.x")},
       {.blocks = ceilDiv(batch * tokens, kBuiltinThreads)},
       PositionArguments{ints(p.first), static_cast<int *>(at(p.out)), static_cast<int *>(at(p.next)), batch, tokens});
+}
+
+void Launches::operator()(const ChunkRows &c) {
+  const int64_t unit = unitOf(c.width, {type(c.rows), type(c.heads)});
+  if (c.chunk * c.width > INT32_MAX)
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                       "expected fewer than 2^31 numbers of one head in a chunk, but got " + std::to_string(c.chunk) +
+                           " rows of " + std::to_string(c.width));
+  add({c.isBack ? "heads_to_rows" : "rows_to_heads", "elements.cuh", "ChunkRowsArguments",
+       callOf(c.isBack ? "headsToRowsBlock" : "rowsToHeadsBlock", "blockIdx.x, blockIdx.y, blockIdx.z", type(c.rows),
+              type(c.heads), unit)},
+      {.blocks = ceilDiv(c.chunk * c.width, kBuiltinThreads * unit),
+       .blocksY = c.isBack ? c.rowHeads : c.numHeads,
+       .blocksZ = at(c.batch)},
+      ChunkRowsArguments{at(c.rows), at(c.heads), at(c.batch), at(c.tokens), frame.chunk * c.chunk, c.numHeads,
+                         c.rowHeads, c.chunk, c.width});
 }
 
 AttentionArguments Launches::argumentsOf(const Attention &s) const {

@@ -47,6 +47,8 @@ std::string cuda::stepText(const Plan &plan, const Step &step, int64_t B, int64_
     std::string operator()(const Attention &) const { return "attention"; }
     std::string operator()(const AttentionGrad &) const { return "gradient of attention"; }
     std::string operator()(const Copy &) const { return "copy"; }
+    std::string operator()(const Repeat &) const { return "repeat"; }
+    std::string operator()(const ChunkRows &) const { return "rows of a chunk"; }
   };
   return std::visit(Text{plan, B, T}, step.what);
 }
@@ -76,6 +78,7 @@ struct CudaExecutor::Run {
   int64_t B, T;
   std::vector<void *> address; // per buffer
   void *workspace;
+  int64_t chunk = 0; // of a loop
 
   const Plan &plan() const { return executor.thePlan; }
   const Stream &stream() const { return executor.engine.stream; }
@@ -87,8 +90,10 @@ struct CudaExecutor::Run {
       multiply(*product);
     else if (auto *copy = std::get_if<Copy>(&step.what))
       this->copy(*copy);
+    else if (auto *repeat = std::get_if<Repeat>(&step.what))
+      this->repeat(*repeat);
     else
-      executor.engine.builtins.run(step, {plan(), B, T, address, workspace}, stream());
+      executor.engine.builtins.run(step, {plan(), B, T, address, workspace, chunk}, stream());
   }
 
   void launch(const Launch &launch) const {
@@ -126,6 +131,19 @@ struct CudaExecutor::Run {
   void copy(const Copy &c) const {
     const Buffer &from = plan().buffers[c.from];
     stream().onDevice(address[c.to], address[c.from], from.elements.at(B, T) * from.elementBytes);
+  }
+
+  void repeat(const Repeat &r) const {
+    const int64_t bytes = r.elements.at(B, T) * plan().buffers[r.to].elementBytes, count = r.count.at(B, T);
+    if (r.from < 0)
+      return stream().fill(address[r.to], 0, count * bytes);
+    for (int64_t i = 0; i < count; ++i)
+      stream().onDevice(static_cast<std::byte *>(address[r.to]) + i * bytes, address[r.from], bytes);
+  }
+
+  void moveTo(int64_t n) {
+    if (n != chunk)
+      placeViews(plan(), chunk = n, B, T, address);
   }
 };
 
@@ -196,12 +214,8 @@ CudaExecutor::Run CudaExecutor::start(int64_t B, int64_t T, std::span<void *cons
   std::byte *arena = reserve(B, T);
   if (poison) // every byte 0xff: NaN in both float types
     engine.stream.fill(arena, 0xff, own.bytes);
-  Run run{*this, B, T, {}, arena + own.workspace};
-  for (size_t i = 0; i < thePlan.buffers.size(); ++i) {
-    const Buffer &buffer = thePlan.buffers[i];
-    run.address.push_back(buffer.isBound() ? bindings[buffer.binding]
-                                           : arena + std::max<int64_t>(own.layout.offsets[i], 0));
-  }
+  Run run{*this, B, T, addressesOf(thePlan, own.layout, arena, bindings), arena + own.workspace};
+  placeViews(thePlan, 0, B, T, run.address);
   return run;
 }
 
@@ -220,22 +234,26 @@ void CudaExecutor::step(const Run &run, size_t number) {
 
 void CudaExecutor::enqueue(int64_t B, int64_t T, std::span<void *const> bindings) {
   const std::lock_guard turn(engine.mutex);
-  const Run run = start(B, T, bindings);
-  for (size_t i = 0; i < thePlan.steps.size(); ++i)
-    step(run, i);
+  Run run = start(B, T, bindings);
+  for (const Turn &next : thePlan.turns(T)) {
+    run.moveTo(next.n);
+    step(run, next.step);
+  }
 }
 
 void CudaExecutor::profile(int64_t B, int64_t T, std::span<void *const> bindings) {
-  const Run run = start(B, T, bindings);
-  std::vector<Event> events(thePlan.steps.size() + 1);
+  Run run = start(B, T, bindings);
+  const std::vector<Turn> turns = thePlan.turns(T);
+  std::vector<Event> events(turns.size() + 1);
   events[0].record(engine.stream);
-  for (size_t i = 0; i < thePlan.steps.size(); ++i) {
-    step(run, i);
+  for (size_t i = 0; i < turns.size(); ++i) {
+    run.moveTo(turns[i].n);
+    step(run, turns[i].step);
     events[i + 1].record(engine.stream);
   }
   engine.stream.synchronize();
-  for (size_t i = 0; i < thePlan.steps.size(); ++i)
-    onStep(i, B, T, Event::seconds(events[i], events[i + 1]));
+  for (size_t i = 0; i < turns.size(); ++i)
+    onStep(turns[i].step, B, T, Event::seconds(events[i], events[i + 1]));
 }
 
 void CudaExecutor::run(int64_t B, int64_t T, std::span<void *const> bindings) {

@@ -47,6 +47,14 @@ struct LastRowsArguments {
   long long batch, tokens, edge, width;
 };
 
+/// Rows of tokens `first` .. `first + chunk - 1` of a batch, and as heads that have them for neighbours; H' of
+/// `rowHeads` heads divide H. See ChunkRows in runtime/core/Plan.h.
+struct ChunkRowsArguments {
+  void *rows;  ///< batch x tokens x rowHeads x width
+  void *heads; ///< batch x numHeads x chunk x width
+  long long batch, tokens, first, numHeads, rowHeads, chunk, width;
+};
+
 /// out[i] = table[ids[i]], zeros for an id outside [0, rows).
 struct LookupArguments {
   const void *table; ///< rows x width

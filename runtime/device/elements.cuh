@@ -79,6 +79,41 @@ TIDEGATE_DEVICE void positionsBlock(const PositionArguments &a, long long block)
     a.next[b] = first + static_cast<int>(a.tokens);
 }
 
+/// Rows of a chunk to head `head` of batch row `batch`, zeros behind the last token; kThreads * unit elements per
+/// block. `width` is a multiple of `unit`.
+template <typename Rows, typename Heads, int unit>
+TIDEGATE_DEVICE void rowsToHeadsBlock(const ChunkRowsArguments &a, long long block, long long head, long long batch) {
+  const unsigned i = static_cast<unsigned>(block * kThreads + threadIndex()) * unit, width = static_cast<unsigned>(a.width);
+  const unsigned row = i / width, col = i % width;
+  if (row >= a.chunk)
+    return;
+  const long long token = a.first + row, from = head / (a.numHeads / a.rowHeads);
+  const auto *rows = static_cast<const Rows *>(a.rows) + ((batch * a.tokens + token) * a.rowHeads + from) * a.width;
+  float x[unit];
+  loadOrZero(x, rows + col, token < a.tokens);
+  storeVector(static_cast<Heads *>(a.heads) + ((batch * a.numHeads + head) * a.chunk + row) * a.width + col, x);
+}
+
+/// The way back to `head` of the rows: sums over the heads that share it, in their order. What lies behind the last
+/// token is dropped.
+template <typename Rows, typename Heads, int unit>
+TIDEGATE_DEVICE void headsToRowsBlock(const ChunkRowsArguments &a, long long block, long long head, long long batch) {
+  const unsigned i = static_cast<unsigned>(block * kThreads + threadIndex()) * unit, width = static_cast<unsigned>(a.width);
+  const unsigned row = i / width, col = i % width;
+  const long long token = a.first + row, group = a.numHeads / a.rowHeads;
+  if (row >= a.chunk || token >= a.tokens)
+    return;
+  float sum[unit] = {};
+  for (long long h = head * group; h < (head + 1) * group; ++h) {
+    float x[unit];
+    loadVector(x, static_cast<const Heads *>(a.heads) + ((batch * a.numHeads + h) * a.chunk + row) * a.width + col);
+#pragma unroll
+    for (int j = 0; j < unit; ++j)
+      sum[j] += x[j];
+  }
+  storeVector(static_cast<Rows *>(a.rows) + ((batch * a.tokens + token) * a.rowHeads + head) * a.width + col, sum);
+}
+
 /// The rows that a sequence leaves to the next, one per warp; `width` is a
 /// multiple of `unit`.
 template <typename Rows, typename Past, typename Next, int unit>

@@ -369,6 +369,35 @@ void positions() {
     }
 }
 
+void chunkRows() {
+  struct Sizes {
+    int64_t B, T, H, G, C, W;
+  };
+  for (Dtype type : {F32, BF16})
+    for (bool isBack : {false, true})
+      for (const Sizes &s : {Sizes{2, 50, 4, 4, 64, 256}, {1, 8, 6, 2, 8, 1}, {3, 5, 4, 1, 16, 10}}) {
+        Case test;
+        const int64_t rows = s.B * s.T * s.G * s.W, heads = s.B * s.H * s.C * s.W;
+        ChunkRows step{isBack, isBack ? test.result(type, rows) : test.input(type, rows), 0, constant(s.B), constant(s.T),
+                       s.H, s.G, s.C, s.W};
+        step.heads = isBack ? test.input(type, heads) : test.result(type, heads);
+        test.step(step);
+        test.compare(stepText(test.plan, test.plan.steps[0], 1, 1) + (isBack ? " back, " : ", ") + typesText({type}) + ", " +
+                         std::to_string(s.T) + " of " + std::to_string(s.C) + " tokens, heads " + std::to_string(s.G) +
+                         " / " + std::to_string(s.H) + " of " + std::to_string(s.W),
+                     1e-6);
+      }
+}
+
+void repeats() {
+  for (bool hasFrom : {false, true}) {
+    Case test;
+    const int from = hasFrom ? test.input(F32, 70) : -1;
+    test.step(Repeat{from, test.result(F32, 3 * 70), constant(3), constant(70)});
+    test.compare(hasFrom ? "repeat" : "zeros", 0);
+  }
+}
+
 void attention() {
   struct Sizes {
     int64_t B, T, H, G, K, V, W;
@@ -689,6 +718,8 @@ int main() {
     Engine engine;
     products();
     positions();
+    chunkRows();
+    repeats();
     lookups();
     shortConvs();
     attention();

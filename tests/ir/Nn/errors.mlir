@@ -486,3 +486,11 @@ func.func @map_c3(%w: tensor<8xf32>) {
   } : (tensor<8xf32>) -> tensor<8xf32>
   return
 }
+
+// -----
+
+func.func @cast_rows_c1(%x: tensor<?x64x8xf32>) {
+  // expected-error @below {{expects types that differ in whether the second dimension is ?, but got 'tensor<?x64x8xf32>' and 'tensor<?x64x4xf32>'}}
+  %0 = nn.cast_rows %x : tensor<?x64x8xf32> -> tensor<?x64x4xf32>
+  return
+}

@@ -180,3 +180,12 @@ func.func @map(%x: tensor<?x?x8xf32>, %w: tensor<8xf32>) -> (tensor<?x?x8xf32>, 
   } : (tensor<?x?x8xf32>, tensor<8xf32>) -> (tensor<?x?x8xf32>, tensor<8xf32>)
   return %y, %s : tensor<?x?x8xf32>, tensor<8xf32>
 }
+
+// CHECK-LABEL: func.func @cast_rows
+func.func @cast_rows(%x: tensor<?x64x8xf32>) -> tensor<?x64x8xf32> {
+  // CHECK: nn.cast_rows %{{.*}} : tensor<?x64x8xf32> -> tensor<?x?x8xf32>
+  // GENERIC: "nn.cast_rows"(%{{.*}}) : (tensor<?x64x8xf32>) -> tensor<?x?x8xf32>
+  %y = nn.cast_rows %x : tensor<?x64x8xf32> -> tensor<?x?x8xf32>
+  %z = nn.cast_rows %y : tensor<?x?x8xf32> -> tensor<?x64x8xf32>
+  return %z : tensor<?x64x8xf32>
+}

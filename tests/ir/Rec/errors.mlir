@@ -432,3 +432,20 @@ func.func @decay_solve_c4_tokens(%m: tensor<6x6xf32>, %y: tensor<6x4xf32>) {
   %r = rec.decay_solve %m, %y at [0, 0, 0, 0] x [0, 1, 2, 3] : (tensor<6x6xf32>, tensor<6x4xf32>) -> tensor<6x4xf32>
   return
 }
+
+// -----
+
+func.func @loop_c1(%x: tensor<?x?x2x4xf32>) {
+  // expected-error @below {{calls 'missing', which is no function}}
+  %o = rec.loop @missing last @missing chunk 64 (%x : tensor<?x?x2x4xf32>) kinds [0] out_kinds [0] heads [2] states 0 -> tensor<?x?x2x4xf32>
+  return
+}
+
+// -----
+
+func.func private @step(tensor<?x4xf32>) -> tensor<?x?x4xf32>
+func.func @loop_c2(%x: tensor<?x?x2x4xf32>) {
+  // expected-error @below {{needs a function of type '(tensor<?x?x4xf32>) -> tensor<?x?x4xf32>', but 'step' has type '(tensor<?x4xf32>) -> tensor<?x?x4xf32>'}}
+  %o = rec.loop @step last @step chunk 64 (%x : tensor<?x?x2x4xf32>) kinds [0] out_kinds [0] heads [2] states 0 -> tensor<?x?x2x4xf32>
+  return
+}

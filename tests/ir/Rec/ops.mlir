@@ -103,3 +103,16 @@ func.func @marked_steps(%x: tensor<?x?x2x4xf32>) -> tensor<?x2x4xf32> {
   } -> tensor<?x2x4xf32>, tensor<?x2x3xf32>
   return %s : tensor<?x2x4xf32>
 }
+
+// Steps as functions of whole tensors.
+// CHECK-LABEL: func.func @loop
+func.func @loop(%x: tensor<?x?x2x4xf32>, %w: tensor<2x4x4xf32>) -> tensor<?x?x2x4xf32> {
+  // CHECK: %{{.*}}:3 = rec.loop @loop.step last @loop.step save_states chunk 64(%{{.*}} : tensor<?x?x2x4xf32>) init(%{{.*}} : tensor<2x4x4xf32>) kinds [0] out_kinds [0] heads [2] states 1 -> tensor<?x?x2x4xf32>, tensor<?x2x4x4xf32>, tensor<?x?x2x4x4xf32>
+  // GENERIC: "rec.loop"
+  %o, %s, %e = rec.loop @loop.step last @loop.step save_states chunk 64 (%x : tensor<?x?x2x4xf32>) init (%w : tensor<2x4x4xf32>)
+      kinds [0] out_kinds [0] heads [2] states 1 -> tensor<?x?x2x4xf32>, tensor<?x2x4x4xf32>, tensor<?x?x2x4x4xf32>
+  return %o : tensor<?x?x2x4xf32>
+}
+func.func private @loop.step(%x: tensor<?x?x4xf32>, %S: tensor<?x4x4xf32>) -> (tensor<?x?x4xf32>, tensor<?x4x4xf32>) {
+  return %x, %S : tensor<?x?x4xf32>, tensor<?x4x4xf32>
+}

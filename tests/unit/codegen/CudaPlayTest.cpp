@@ -222,6 +222,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"kda", "kda", with({{"mlp_width", "48"}, {"head_dim", "16"}})},
                     Case{"mamba2", "mamba2", {{"D", "16"}, {"L", "1"}, {"head_dim", "16"}, {"N", "16"}, {"vocab", "20"}}},
                     Case{"rwkv7", "rwkv7", {{"D", "32"}, {"L", "1"}, {"head_dim", "16"}, {"vocab", "20"}, {"decay_rank", "8"}, {"rate_rank", "8"}, {"value_rank", "8"}, {"gate_rank", "8"}, {"mlp_width", "48"}}, 1, 70, 32},
+                    Case{"lact", "lact", {{"D", "32"}, {"L", "1"}, {"H", "2"}, {"N", "2"}, {"vocab", "20"}, {"mlp_width", "48"}, {"chunk", "16"}, {"window", "16"}, {"muon", "true"}, {"rank", "4"}}, 2, 40},
                     Case{"retnet", "retnet", with({{"mlp_width", "48"}})},
                     Case{"hgrn2", "hgrn2", {{"D", "32"}, {"L", "1"}, {"expand", "16"}, {"vocab", "20"}, {"mlp_width", "48"}}},
                     Case{"delta_product", "delta_product", with({{"mlp_width", "48"}, {"head_dim", "16"}}), 1, 70, 32}),

@@ -143,6 +143,60 @@ TEST(Elements, LastRows) {
   }
 }
 
+/// Chunk `n` of rows to heads and back: what comes back is the rows once per head that shares them.
+template <typename Rows, int unit>
+void checkChunkRows(long long tokens, long long n, long long chunk, long long heads, long long rowHeads, long long width) {
+  SCOPED_TRACE(testing::Message() << tokens << " tokens, chunk " << n << ", heads " << rowHeads << " / " << heads);
+  const long long batch = 2, blocks = ceilDivLong(chunk * width, kThreads * unit);
+  auto rows = randomValues(batch * tokens * rowHeads * width, 1);
+  Array<Rows> onDevice(rows);
+  auto heads32 = underAllSchedules([&](Schedule schedule) {
+    Array<float> result(batch * heads * chunk * width);
+    for (long long b = 0; b < batch; ++b)
+      for (long long h = 0; h < heads; ++h)
+        playLaunch(schedule, blocks, [&](long long block, unsigned char *) {
+          rowsToHeadsBlock<Rows, float, unit>(
+              {onDevice.data(), result.data(), batch, tokens, n * chunk, heads, rowHeads, chunk, width}, block, h, b);
+        });
+    return result.floats();
+  });
+  Array<float> given(heads32);
+  auto back = underAllSchedules([&](Schedule schedule) {
+    Array<float> result(batch * tokens * rowHeads * width);
+    for (long long i = 0; i < batch * tokens * rowHeads * width; ++i)
+      result.data()[i] = 0;
+    for (long long b = 0; b < batch; ++b)
+      for (long long h = 0; h < rowHeads; ++h)
+        playLaunch(schedule, blocks, [&](long long block, unsigned char *) {
+          headsToRowsBlock<float, float, unit>(
+              {result.data(), given.data(), batch, tokens, n * chunk, heads, rowHeads, chunk, width}, block, h, b);
+        });
+    return result.floats();
+  });
+  auto at = [&](long long b, long long t, long long h, long long d) { return ((b * tokens + t) * rowHeads + h) * width + d; };
+  for (long long b = 0; b < batch; ++b)
+    for (long long h = 0; h < heads; ++h)
+      for (long long c = 0; c < chunk; ++c)
+        for (long long d = 0; d < width; ++d) {
+          const long long t = n * chunk + c, from = h / (heads / rowHeads);
+          ASSERT_EQ(t < tokens ? rows[at(b, t, from, d)] : 0, heads32[((b * heads + h) * chunk + c) * width + d]);
+        }
+  for (long long b = 0; b < batch; ++b)
+    for (long long t = 0; t < tokens; ++t)
+      for (long long h = 0; h < rowHeads; ++h)
+        for (long long d = 0; d < width; ++d) {
+          const bool isInside = t / chunk == n;
+          ASSERT_NEAR(isInside ? rows[at(b, t, h, d)] * float(heads / rowHeads) : 0, back[at(b, t, h, d)], 1e-5);
+        }
+}
+
+TEST(Elements, ChunkRows) {
+  checkChunkRows<bf16, 8>(20, 1, 8, 2, 2, 16); // whole
+  checkChunkRows<bf16, 8>(20, 2, 8, 4, 2, 16); // partial, shared
+  checkChunkRows<float, 1>(5, 0, 8, 3, 1, 1);
+  checkChunkRows<float, 2>(9, 1, 4, 2, 2, 6);
+}
+
 template <typename Table, typename Out, int unit>
 void checkLookup(long long count, long long rows, long long width) {
   auto table = randomValues(rows * width, 5);

@@ -114,6 +114,34 @@ void expectToFit(const std::vector<BuiltinLaunch> &launches) {
   }
 }
 
+std::vector<BuiltinLaunch> chunkRows(int64_t bytes, int64_t width) {
+  OneStep plan;
+  ChunkRows c{false, plan.buffer(bytes), plan.buffer(bytes), kBatch, kTokens, 4, 4, 2048, width};
+  auto all = plan.launches(c);
+  c.isBack = true;
+  for (auto &launch : plan.launches(c))
+    all.push_back(launch);
+  return all;
+}
+
+TEST(Builtins, ChunkRowsFit) {
+  expectToFit(chunkRows(2, 256));
+  expectToFit(chunkRows(4, 1));
+}
+
+TEST(Builtins, ChunkRowsStartAtTheirChunk) {
+  Plan plan;
+  plan.buffers.resize(2);
+  plan.steps = {Step{ChunkRows{false, 0, 1, kBatch, kTokens, 4, 2, 64, 32}, ""}};
+  auto launch = builtinLaunches(plan.steps[0], {plan, 3, 200, {}, nullptr, 2})[0];
+  auto argument = argumentOf<tidegate::device::ChunkRowsArguments>(launch);
+  EXPECT_EQ(128, argument.first);
+  EXPECT_EQ(200, argument.tokens);
+  EXPECT_EQ(64 * 32 / (128 * 4), launch.shape.blocks);
+  EXPECT_EQ(4, launch.shape.blocksY);
+  EXPECT_EQ(3, launch.shape.blocksZ);
+}
+
 TEST(Builtins, LookupsFit) {
   expectToFit(lookups(2, 2, 1024));
   expectToFit(lookups(4, 4, 66));
