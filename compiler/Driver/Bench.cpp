@@ -79,6 +79,7 @@ BenchReport::Row rowOf(const runtime::Plan &plan, const runtime::Step &step, int
   } else {
     row.what = std::holds_alternative<runtime::Copy>(step.what)        ? "copy"
                : std::holds_alternative<runtime::Repeat>(step.what)    ? "repeat"
+               : std::holds_alternative<runtime::SumPieces>(step.what) ? "sum"
                : std::holds_alternative<runtime::ChunkRows>(step.what) ? "chunk_rows"
                : std::holds_alternative<runtime::Lookup>(step.what)    ? "lookup"
                : std::holds_alternative<runtime::ShortConv>(step.what) ? "short_conv"

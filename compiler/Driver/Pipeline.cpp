@@ -183,5 +183,7 @@ void Compilation::fuse(ModuleOp module) {
     pm.addNestedPass<func::FuncOp>(nn::createSplitRows());
   if (options.precision == Precision::BF16)
     pm.addPass(nn::createStorage());
+  if (options.target == Target::Cuda || options.chunkLoops)
+    pm.addPass(rec::createRecLevelSteps());
   check(pm.run(module));
 }

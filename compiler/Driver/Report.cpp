@@ -81,6 +81,9 @@ std::string lineOf(const Plan &plan, const runtime::Step &step) {
                         line << "repeat  " << buffer(r.to) << " = " << r.count.text() << " times "
                              << (r.from < 0 ? "zeros" : buffer(r.from));
                       },
+                      [&](const runtime::SumPieces &s) {
+                        line << "sum     " << buffer(s.to) << " = " << s.count.text() << " pieces of " << buffer(s.from);
+                      },
                       [&](const runtime::ChunkRows &c) {
                         line << "rows    " << buffer(c.isBack ? c.rows : c.heads) << " = "
                              << buffer(c.isBack ? c.heads : c.rows) << "  chunk " << c.chunk << ", heads " << c.rowHeads

@@ -137,7 +137,16 @@ private:
   }
 
   LogicalResult follow(func::FuncOp function, DenseMap<Value, Place> &places, SmallVectorImpl<Place> &results) {
-    for (Operation &op : function.getBody().front().without_terminator()) {
+    Block &body = function.getBody().front();
+    for (auto next = body.begin(); &*next != body.getTerminator();) {
+      Operation &op = *next;
+      auto equal = equalNeighbours(op);
+      std::advance(next, equal.size());
+      if (equal.size() > 1) {
+        if (failed(addTogether(equal, places)))
+          return failure();
+        continue;
+      }
       LogicalResult status =
           llvm::TypeSwitch<Operation *, LogicalResult>(&op)
               .Case<func::CallOp, nn::MapOp, rec::ScanOp, rec::LoopOp, nn::CastRowsOp, nn::DotOp, nn::LookupOp, nn::LookupGradOp, nn::ReshapeOp,
@@ -150,8 +159,112 @@ private:
       if (failed(status))
         return failure();
     }
-    for (Value v : function.getBody().front().getTerminator()->getOperands())
+    for (Value v : body.getTerminator()->getOperands())
       results.push_back(places.lookup(v));
+    return success();
+  }
+
+  //===--------------------------------------------------------------------===//
+  // Equal steps of a loop side by side: one step over several pieces
+  //===--------------------------------------------------------------------===//
+
+  /// `first` and the products (maps) behind it that do the same to other values; alone outside of loops. What the
+  /// function returns stays alone: it lies elsewhere.
+  SmallVector<Operation *> equalNeighbours(Operation &first) {
+    SmallVector<Operation *> equal{&first};
+    auto mayJoin = [&](Operation &op) {
+      auto map = dyn_cast<nn::MapOp>(op);
+      if (!isa<nn::DotOp>(op) && !(map && !llvm::is_contained(map.getResultRows(), false)))
+        return false;
+      return llvm::none_of(op.getUsers(), [](Operation *user) { return user->hasTrait<OpTrait::IsTerminator>(); });
+    };
+    if (loop < 0 || !mayJoin(first))
+      return equal;
+    const std::string key = cpu::kernelKey(&first);
+    for (Operation *op = first.getNextNode(); mayJoin(*op) && op->getName() == first.getName(); op = op->getNextNode()) {
+      auto dependsOn = [&](Operation *other) { return llvm::is_contained(other->getUsers(), op); };
+      if (cpu::kernelKey(op) != key || llvm::any_of(equal, dependsOn))
+        break;
+      equal.push_back(op);
+    }
+    return equal;
+  }
+
+  /// The buffer of which these are the pieces, in order; values of the loop's body become that. None if they lie apart.
+  std::optional<int> together(ArrayRef<int> buffers) {
+    const runtime::Buffer first = plan.buffers[buffers.front()];
+    auto isPiece = [&](auto indexed) {
+      const runtime::View &view = plan.buffers[indexed.value()].view;
+      return view.of == first.view.of && view.isFixed() && view.shift == int64_t(indexed.index()) &&
+             view.stride.text() == first.elements.text();
+    };
+    if (first.isView()) {
+      const Extent all = first.elements * fixed(buffers.size());
+      const bool isWhole = plan.buffers[first.view.of].elements.text() == all.text();
+      return isWhole && llvm::all_of(llvm::enumerate(buffers), isPiece) ? std::optional(first.view.of) : std::nullopt;
+    }
+    if (first.elements.constant * first.elementBytes % 16) // pieces begin where vectors may
+      return std::nullopt;
+    for (auto [i, b] : llvm::enumerate(buffers)) {
+      const runtime::Buffer &buffer = plan.buffers[b];
+      if (b < firstOwn || buffer.isBound() || buffer.isView() || buffer.elements.text() != first.elements.text() ||
+          buffer.elementBytes != first.elementBytes || llvm::is_contained(buffers.take_front(i), b))
+        return std::nullopt;
+    }
+    plan.buffers.push_back({first.elements * fixed(buffers.size()), first.elementBytes});
+    const int whole = plan.buffers.size() - 1;
+    for (auto [i, b] : llvm::enumerate(buffers))
+      plan.buffers[b].view = {.of = whole, .stride = first.elements, .shift = int64_t(i)};
+    return whole;
+  }
+
+  LogicalResult addTogether(ArrayRef<Operation *> ops, DenseMap<Value, Place> &places) {
+    if (isa<nn::DotOp>(ops.front())) {
+      std::vector<runtime::Product> products;
+      for (Operation *op : ops) {
+        auto product = productOf(cast<nn::DotOp>(op), places);
+        if (failed(product))
+          return failure();
+        products.push_back(*product);
+      }
+      auto side = [&](int runtime::Product::*buffer) {
+        return together(llvm::map_to_vector(products, [&](const runtime::Product &p) { return p.*buffer; }));
+      };
+      auto a = side(&runtime::Product::a), b = side(&runtime::Product::b), c = side(&runtime::Product::c);
+      if (a && b && c) {
+        runtime::Product all = products.front();
+        all.count = all.count * fixed(ops.size());
+        all.a = *a, all.b = *b, all.c = *c;
+        addStep(ops.front()->getLoc(), all);
+        return success();
+      }
+      for (auto [op, product] : llvm::zip(ops, products))
+        addStep(op->getLoc(), product);
+      return success();
+    }
+    std::vector<runtime::Launch> launches;
+    for (Operation *op : ops) {
+      auto launch = launchOf(cast<nn::MapOp>(op), places);
+      if (failed(launch))
+        return failure();
+      launches.push_back(std::move(*launch));
+    }
+    auto map = cast<nn::MapOp>(ops.front());
+    runtime::Launch all = launches.front();
+    all.items = all.items * fixed(ops.size());
+    bool fits = map.getRowRank() > 0;
+    for (unsigned i = 0; fits && i < all.buffers.size(); ++i) {
+      auto buffers = llvm::map_to_vector(launches, [&](const runtime::Launch &l) { return l.buffers[i]; });
+      const bool isSliced = i >= map.getInputs().size() || map.getOperandRows()[i];
+      auto whole = isSliced ? together(buffers) : llvm::all_equal(buffers) ? std::optional(buffers[0]) : std::nullopt;
+      fits = whole.has_value();
+      all.buffers[i] = whole.value_or(-1);
+    }
+    if (fits)
+      addStep(map.getLoc(), std::move(all));
+    else
+      for (auto [op, launch] : llvm::zip(ops, launches))
+        addStep(op->getLoc(), std::move(launch));
     return success();
   }
 
@@ -198,7 +311,37 @@ private:
     return int(plan.kernels.size() - 1);
   }
 
+  /// Whether a map only adds large pieces of float, one for each batch row.
+  bool isSumOfPieces(nn::MapOp op, const DenseMap<Value, Place> &places) {
+    constexpr int64_t kLarge = 4096; // as many sums side by side
+    if (op.getNumResults() != 1 || op.getInputs().size() != 1 || op.getResultRows()[0] || !op.getOperandRows()[0] ||
+        op.getBody().front().getTerminator()->getOperand(0) != op.getBody().getArgument(0) ||
+        tensorOf(op.getResult(0)).getNumElements() < kLarge)
+      return false;
+    const Place from = places.lookup(op.getInputs()[0]);
+    const Extent rows = from.product(0, op.getRowRank());
+    return rows.tokens == 0 && rows.chunks.empty() && plan.buffers[from.buffer].elementBytes >= 4 &&
+           plan.buffers[from.buffer].elementBytes == bytesOf(nn::resultStorage(op->getResult(0)));
+  }
+
   LogicalResult add(nn::MapOp op, DenseMap<Value, Place> &places) {
+    if (isSumOfPieces(op, places)) {
+      const Place from = places.lookup(op.getInputs()[0]);
+      places[op.getResult(0)] = newPlace(op.getResult(0), {});
+      addStep(op.getLoc(),
+              runtime::SumPieces{from.buffer, places[op.getResult(0)].buffer, from.product(0, op.getRowRank()),
+                                 from.product(op.getRowRank(), from.dims.size())});
+      return success();
+    }
+    auto launch = launchOf(op, places);
+    if (failed(launch))
+      return failure();
+    addStep(op.getLoc(), std::move(*launch));
+    return success();
+  }
+
+  /// The launch of a map, whose results get places.
+  FailureOr<runtime::Launch> launchOf(nn::MapOp op, DenseMap<Value, Place> &places) {
     auto kernel = kernelOf(op);
     if (failed(kernel))
       return failure();
@@ -227,8 +370,7 @@ private:
       launch.sums.push_back({int(launch.buffers.size()), place.buffer, elements});
       launch.buffers.push_back(parts);
     }
-    addStep(op.getLoc(), std::move(launch));
-    return success();
+    return launch;
   }
 
   LogicalResult add(rec::ScanOp op, DenseMap<Value, Place> &places) {
@@ -312,7 +454,7 @@ private:
       return place;
     case rec::OperandKind::Step:
       place = sizedPlace(loop.whole, outer, 3);
-      place.buffer = addView(place, from.buffer, {.perChunk = true});
+      place.buffer = addView(place, from.buffer, {.stride = {}, .perChunk = true});
       return place;
     case rec::OperandKind::Head:
       place = sizedPlace(loop.whole, outer, 1);
@@ -342,7 +484,7 @@ private:
     const int all = addBuffer(bounds * piece.elements(), tensorOf(final));
     plan.buffers[all].elementBytes = bytesOf(nn::resultStorage(cast<OpResult>(final)));
 
-    const runtime::View atBegin{}, atEnd{.chunk = chunk, .fromEnd = true};
+    const runtime::View atBegin{}, atEnd{.stride = {}, .chunk = chunk, .fromEnd = true};
     const int first = addView(piece, all, isReverse ? atEnd : atBegin);
     if (s < op.getInits().size()) {
       const Place init = places.lookup(op.getInits()[s]);
@@ -352,9 +494,9 @@ private:
     } else {
       addStep(op.getLoc(), runtime::Repeat{-1, first, fixed(1), piece.elements()});
     }
-    piece.buffer = addView(piece, all, {.perChunk = true, .shift = isReverse});
+    piece.buffer = addView(piece, all, {.stride = {}, .perChunk = true, .shift = isReverse});
     loop.arguments.push_back(piece);
-    loop.results.push_back(addView(piece, all, {.perChunk = true, .shift = !isReverse}));
+    loop.results.push_back(addView(piece, all, {.stride = {}, .perChunk = true, .shift = !isReverse}));
 
     places[final] = sizedPlace({loop.batch, fixed(op.getHeads())}, tensorOf(final), 2);
     places[final].buffer = addView(piece, all, isReverse ? atBegin : atEnd);
@@ -395,7 +537,7 @@ private:
       plan.buffers[place.buffer].elementBytes = bytesOf(nn::resultStorage(v));
       places[v] = place;
       shared.results.push_back(isToken ? place.buffer
-                                       : addView(sizedPlace(shared.whole, tensorOf(v), 3), place.buffer, {.perChunk = true}));
+                                       : addView(sizedPlace(shared.whole, tensorOf(v), 3), place.buffer, {.stride = {}, .perChunk = true}));
     }
     for (unsigned s = 0; s < op.getNumStates(); ++s)
       addLoopState(op, s, shared, places);
@@ -418,7 +560,7 @@ private:
         addStep(op.getLoc(), rowsStep(op, shared, op.getInputs()[i], places.lookup(op.getInputs()[i]).buffer,
                                       shared.arguments[i].buffer, /*isBack=*/false));
     }
-    const int ownBuffers = plan.buffers.size();
+    firstOwn = plan.buffers.size();
     SmallVector<Place> results;
     if (failed(follow(function, inner, results)))
       return failure();
@@ -427,7 +569,7 @@ private:
         addStep(op.getLoc(),
                 rowsStep(op, shared, op.getOutputs()[i], shared.results[i], place.buffer, /*isBack=*/true));
       else if (!isLast || op.getReverse() || i < op.getNumOutputs() || !op.getResult(i).use_empty())
-        if (failed(bindPiece(op, place, shared.results[i], ownBuffers)))
+        if (failed(bindPiece(op, place, shared.results[i])))
           return failure();
     }
     loop = -1;
@@ -435,7 +577,7 @@ private:
   }
 
   /// What a step computed becomes a piece of a buffer outside; what is not its own, or leaves twice, is copied.
-  LogicalResult bindPiece(rec::LoopOp op, const Place &place, int piece, int firstOwn) {
+  LogicalResult bindPiece(rec::LoopOp op, const Place &place, int piece) {
     runtime::Buffer &buffer = plan.buffers[place.buffer];
     const runtime::Buffer &to = plan.buffers[piece];
     if (buffer.elementBytes != to.elementBytes)
@@ -458,13 +600,22 @@ private:
   }
 
   LogicalResult add(nn::DotOp op, DenseMap<Value, Place> &places) {
+    auto product = productOf(op, places);
+    if (failed(product))
+      return failure();
+    addStep(op.getLoc(), *product);
+    return success();
+  }
+
+  /// A product, whose result gets a place.
+  FailureOr<runtime::Product> productOf(nn::DotOp op, DenseMap<Value, Place> &places) {
     const Place a = places.lookup(op.getLhs()), b = places.lookup(op.getRhs());
     auto lhsFree = op.getLhsFree(), rhsFree = op.getRhsFree();
     auto batchA = op.getLhsBatch(), batchB = op.getRhsBatch();
     bool plainA = isSplit(batchA, lhsFree, op.getLhsContract()), turnedA = isSplit(batchA, op.getLhsContract(), lhsFree);
     bool plainB = isSplit(batchB, op.getRhsContract(), rhsFree), turnedB = isSplit(batchB, rhsFree, op.getRhsContract());
     if ((!plainA && !turnedA) || (!plainB && !turnedB))
-      return op.emitOpError("is not a matrix product of contiguous operands");
+      return op.emitOpError("is not a matrix product of contiguous operands"), failure();
     runtime::Product product;
     product.transA = !plainA;
     product.transB = !plainB;
@@ -486,8 +637,7 @@ private:
     product.b = b.buffer;
     places[op] = newPlace(op, dynamic);
     product.c = places[op].buffer;
-    addStep(op.getLoc(), product);
-    return success();
+    return product;
   }
 
   LogicalResult add(nn::LookupOp op, DenseMap<Value, Place> &places) {
@@ -652,7 +802,8 @@ private:
   void setLifetimes() {
     auto touch = [&](int buffer, size_t step) {
       for (; plan.buffers[buffer].isView(); buffer = plan.buffers[buffer].view.of)
-        viewed.insert(plan.buffers[buffer].view.of);
+        if (!plan.buffers[buffer].view.isFixed())
+          carried.insert(plan.buffers[buffer].view.of);
       runtime::Buffer &b = plan.buffers[buffer];
       if (b.first < 0)
         b.first = step;
@@ -700,6 +851,9 @@ private:
       } else if (auto *r = std::get_if<runtime::Repeat>(&step.what)) {
         touchIfThere(r->from, i);
         touch(r->to, i);
+      } else if (auto *s = std::get_if<runtime::SumPieces>(&step.what)) {
+        for (int b : {s->from, s->to})
+          touch(b, i);
       } else if (auto *c = std::get_if<runtime::ChunkRows>(&step.what)) {
         for (int b : {c->rows, c->heads})
           touch(b, i);
@@ -719,7 +873,7 @@ private:
     const int last = std::find_if_not(begin, plan.steps.end(), isInside) - plan.steps.begin() - 1;
     for (runtime::Buffer &b : plan.buffers) {
       const bool meets = b.first >= 0 && b.first <= last && b.last >= first;
-      if (meets && (b.first < first || b.last > last || viewed.contains(&b - plan.buffers.data()))) {
+      if (meets && (b.first < first || b.last > last || carried.contains(&b - plan.buffers.data()))) {
         b.first = std::min(b.first, first);
         b.last = std::max(b.last, last);
       }
@@ -728,8 +882,9 @@ private:
 
   KernelSink &kernels;
   runtime::Plan plan;
-  int loop = -1;                 ///< The one that steps are added to.
-  llvm::SmallSet<int, 16> viewed; ///< Buffers that others lie in.
+  int loop = -1;                   ///< The one that steps are added to.
+  int firstOwn = 0;                ///< From here on buffers belong to one round of it.
+  llvm::SmallSet<int, 16> carried; ///< Buffers of which each round of a loop has another piece.
 };
 } // namespace
 

@@ -28,9 +28,9 @@ def FuseRows : Pass<"nn-fuse", "::mlir::func::FuncOp"> {
 def SplitRows : Pass<"nn-split-rows", "::mlir::func::FuncOp"> {
   let summary = "Maps over few rows that are matrices become maps over the rows of these";
   let description = [{
-    For processors with many cores. After nn-fuse, a map over one row dimension
-    whose rows are large matrices (states of all batch rows and heads) is cut in
-    two: what works along the rows of the matrices becomes a map over one row
+    For processors with many cores. After nn-fuse, a map over at most one row
+    dimension whose rows are large matrices (weights, states of all batch rows and
+    heads) is cut in two: what works along the rows of the matrices becomes a map over one row
     dimension more, and numbers that need a whole matrix, a norm or a mean, a map
     before it.
 

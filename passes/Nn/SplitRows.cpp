@@ -35,38 +35,56 @@ public:
 
   /// Whether the map is worth cutting: large matrices, all of them of as many rows.
   bool decide() {
-    if (map.getRowRank() != 1)
+    if (map.getRowRank() > 1)
       return false;
+    for (Value v : body.getArguments())
+      consider(v);
     for (Value v : yields())
-      if (tensorOf(v).getRank() > 1 && tensorOf(v).getNumElements() >= elements && tensorOf(v).getDimSize(0) > 1)
-        height = tensorOf(v).getDimSize(0);
+      consider(v);
     if (height == 0)
       return false;
     for (auto [i, argument] : llvm::enumerate(body.getArguments()))
-      if (map.getOperandRows()[i] && isMatrix(argument))
+      if ((map.getOperandRows()[i] || map.getRowRank() == 0) && isMatrix(argument))
         rowWise.insert(argument);
     for (Operation &op : body.without_terminator())
       if (isRowWise(&op))
         rowWise.insert(op.getResult(0));
     for (auto [i, v] : llvm::enumerate(yields()))
-      if (map.getResultRows()[i] && rowWise.contains(v) && v.getDefiningOp())
+      if ((map.getResultRows()[i] || map.getRowRank() == 0) && rowWise.contains(v) && v.getDefiningOp())
         moved.push_back(i);
-    return !moved.empty() && collect();
+    if (!moved.empty())
+      collect();
+    return !moved.empty();
   }
 
-  void run() {
+  /// The map over the rows of the matrices.
+  MapOp run() {
     MapOp before = numbers.empty() && moved.size() == yields().size() ? MapOp() : buildBefore();
     MapOp after = buildAfter(before);
     unsigned stay = 0, go = 0;
     for (auto [i, result] : llvm::enumerate(map.getResults()))
       result.replaceAllUsesWith(llvm::is_contained(moved, i) ? after.getResult(go++) : before.getResult(stay++));
     map.erase();
+    return after;
   }
 
 private:
+  /// The matrices are as high as a large value is that the map reads or gives.
+  void consider(Value v) {
+    constexpr int64_t kFewest = 16; // numbers of a row
+    auto type = tensorOf(v);
+    if (type.getRank() > 1 && type.getNumElements() >= elements && type.getDimSize(0) > 1 &&
+        type.getNumElements() >= kFewest * type.getDimSize(0))
+      height = type.getDimSize(0);
+  }
   OperandRange yields() { return body.getTerminator()->getOperands(); }
   bool isMatrix(Value v) { return tensorOf(v).getRank() > 1 && tensorOf(v).getDimSize(0) == height; }
   static bool isConstant(Value v) { return v.getDefiningOp<ConstantOp>() != nullptr; }
+  /// Whether a value comes from constants alone.
+  static bool isFree(Value v) {
+    Operation *op = v.getDefiningOp();
+    return op && llvm::all_of(op->getOperands(), isFree);
+  }
   static bool isNumber(Value v) { return tensorOf(v).getNumElements() == 1; }
 
   bool isRowWise(Operation *op) {
@@ -78,7 +96,7 @@ private:
     return llvm::TypeSwitch<Operation *, bool>(op)
         .Case<ElementwiseOpInterface>([&](auto) {
           return llvm::any_of(op->getOperands(), isRow) && llvm::all_of(op->getOperands(), [&](Value v) {
-            return isRow(v) || isConstant(v) || isNumber(v);
+            return isRow(v) || isConstant(v) || isNumber(v) || (isFree(v) && tensorOf(v).getRank() < rank);
           });
         })
         .Case([&](ReshapeOp r) { return rowWise.contains(r.getInput()); })
@@ -91,10 +109,10 @@ private:
   }
 
   /// Operands and numbers that the moved results need.
-  bool collect() {
+  void collect() {
     DenseSet<Value> seen;
     std::function<void(Value)> visit = [&](Value v) {
-      if (!seen.insert(v).second || isConstant(v))
+      if (!seen.insert(v).second || isFree(v))
         return;
       Operation *op = v.getDefiningOp();
       if (!rowWise.contains(v))
@@ -106,7 +124,6 @@ private:
     };
     for (unsigned i : moved)
       visit(yields()[i]);
-    return true;
   }
 
   /// The results that stay, then the numbers, one for each row of a matrix.
@@ -119,11 +136,12 @@ private:
         resultRows.push_back(map.getResultRows()[i]);
       }
     for (Value number : numbers) {
-      SmallVector<int64_t> shape{rowsSize(), height, 1};
+      auto shape = llvm::to_vector(tensorOf(map.getResult(moved.front())).getShape().take_front(map.getRowRank()));
+      shape.append({height, 1});
       types.push_back(RankedTensorType::get(shape, tensorOf(number).getElementType()));
       resultRows.push_back(true);
     }
-    auto before = MapOp::create(b, map.getLoc(), types, map.getInputs(), b.getI64IntegerAttr(1),
+    auto before = MapOp::create(b, map.getLoc(), types, map.getInputs(), map.getRowRankAttr(),
                                 b.getDenseBoolArrayAttr(map.getOperandRows()), b.getDenseBoolArrayAttr(resultRows));
     IRMapping mapping;
     map.getBody().cloneInto(&before.getBody(), mapping);
@@ -149,8 +167,6 @@ private:
     return before;
   }
 
-  int64_t rowsSize() { return tensorOf(map.getResult(moved.front())).getDimSize(0); }
-
   static void dropUnusedInputs(MapOp map) {
     Block &block = map.getBody().front();
     SmallVector<bool> rows(map.getOperandRows());
@@ -172,7 +188,7 @@ private:
       inputs.push_back(before.getResult(yields().size() - moved.size() + n));
     for (unsigned i : moved)
       types.push_back(map.getResult(i).getType());
-    auto after = MapOp::create(b, map.getLoc(), types, inputs, b.getI64IntegerAttr(2),
+    auto after = MapOp::create(b, map.getLoc(), types, inputs, b.getI64IntegerAttr(map.getRowRank() + 1),
                                b.getDenseBoolArrayAttr(SmallVector<bool>(inputs.size(), true)),
                                b.getDenseBoolArrayAttr(SmallVector<bool>(types.size(), true)));
     OpBuilder::InsertionGuard guard(b);
@@ -216,11 +232,19 @@ private:
         .Default([&](Operation *) {
           OperationState state(loc, op->getName());
           for (Value v : op->getOperands())
-            state.addOperands(isConstant(v) ? number(v, row) : rowOf(v));
+            state.addOperands(isConstant(v) ? number(v, row) : isFree(v) ? copied(v) : rowOf(v));
           state.addTypes(row);
           state.addAttributes(op->getAttrDictionary().getValue());
           return b.create(state)->getResult(0);
         });
+  }
+  Value copied(Value v) {
+    if (Value known = rows.lookup(v))
+      return known;
+    IRMapping mapping;
+    for (Value operand : v.getDefiningOp()->getOperands())
+      mapping.map(operand, copied(operand));
+    return rows[v] = b.clone(*v.getDefiningOp(), mapping)->getResult(0);
   }
   Value number(Value constantValue, RankedTensorType type) {
     double x = constantValue.getDefiningOp<ConstantOp>().getValue().convertToDouble();
@@ -243,9 +267,9 @@ struct SplitRowsPass : nn::impl::SplitRowsBase<SplitRowsPass> {
 
   void runOnOperation() override {
     SmallVector<MapOp> maps(getOperation().getOps<MapOp>());
-    for (MapOp map : maps)
-      if (Splitter splitter(map, elements); splitter.decide())
-        splitter.run();
+    while (!maps.empty())
+      if (Splitter splitter(maps.pop_back_val(), elements); splitter.decide())
+        maps.push_back(splitter.run());
   }
 };
 } // namespace

@@ -119,6 +119,18 @@ def RecToLoop : Pass<"rec-to-loop", "::mlir::ModuleOp"> {
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect", "::mlir::func::FuncDialect"];
 }
 
+def RecLevelSteps : Pass<"rec-level-steps", "::mlir::ModuleOp"> {
+  let summary = "Equal ops of a loop's steps stand side by side";
+  let description = [{
+    Orders the ops of the functions that `rec.loop` calls by depth, and puts those
+    of one depth that are alike next to each other: the plan makes one step of them,
+    over several pieces of one buffer. Runs after nn-fuse.
+
+    Example: tests/passes/Rec/rec-level-steps.mlir.
+  }];
+  let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
+}
+
 def RecExposeStates : Pass<"rec-expose-states", "::mlir::ModuleOp"> {
   let summary = "States of scans, pasts of convolutions and attentions become arguments and results";
   let description = [{

@@ -352,9 +352,9 @@ FailureOr<func::FuncOp> rec::buildStepFunction(ScanOp scan, bool isLast, StringR
       return failure();
     }
   SmallVector<Value> returned;
+  const Value like = scan.getNumStates() > 0 ? entry->getArguments().back() : entry->getArgument(0);
   for (auto [i, v] : llvm::enumerate(body.getTerminator()->getOperands()))
-    returned.push_back(builder.leave(v, i < scan.getNumOutputs() && scan.outKindOf(i) == OperandKind::Token,
-                                     entry->getArgument(0)));
+    returned.push_back(builder.leave(v, i < scan.getNumOutputs() && scan.outKindOf(i) == OperandKind::Token, like));
   func::ReturnOp::create(b, scan.getLoc(), returned);
   return function;
 }

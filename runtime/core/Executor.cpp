@@ -201,6 +201,19 @@ struct Run {
   }
 
   template <typename T>
+  void sum(const SumPieces &s) const {
+    const int64_t elements = s.elements.at(B, this->T), count = s.count.at(B, this->T);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < elements; ++i) {
+      T total = 0;
+      for (int64_t piece = 0; piece < count; ++piece)
+        total += as<T>(s.from)[piece * elements + i];
+      as<T>(s.to)[i] = total;
+    }
+  }
+  void operator()(const SumPieces &s) const { plan.elementBytes == 8 ? sum<double>(s) : sum<float>(s); }
+
+  template <typename T>
   void moveRows(const ChunkRows &c) const {
     const int64_t tokens = c.tokens.at(B, this->T), first = chunk * c.chunk, group = c.numHeads / c.rowHeads;
     const int64_t width = c.width, tiles = c.batch.at(B, this->T) * (c.isBack ? c.rowHeads : c.numHeads);

@@ -48,6 +48,7 @@ struct View {
   bool perChunk = false, fromEnd = false;
   int64_t shift = 0;
 
+  bool isFixed() const { return !perChunk && !fromEnd; }
   /// In elements.
   int64_t offset(int64_t n, int64_t B, int64_t T) const;
 };
@@ -157,6 +158,12 @@ struct Repeat {
   Extent count, elements;
 };
 
+/// to = sum over `count` pieces of `from`, in their order.
+struct SumPieces {
+  int from = 0, to = 0;
+  Extent count, elements;
+};
+
 /// The rows of chunk n, between a tensor of tokens and one in which the rows of a head are neighbours:
 /// heads[b, h, c, :] = rows[b, n C + c, h / (H / H'), :], zeros behind the last token. Back, the heads that share
 /// rows are added in their order, and what lies behind the last token is dropped.
@@ -170,7 +177,7 @@ struct ChunkRows {
 
 struct Step {
   std::variant<Launch, Product, Lookup, LookupGrad, ShortConv, Positions, Attention, AttentionGrad, Copy, Repeat,
-               ChunkRows>
+               SumPieces, ChunkRows>
       what;
   std::string where; ///< source position, for plans and profiles
   int loop = -1;     ///< The loop that it belongs to.

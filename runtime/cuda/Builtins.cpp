@@ -65,6 +65,9 @@ public:
   void operator()(const Product &) {}
   void operator()(const Copy &) {}
   void operator()(const Repeat &) {}
+  void operator()(const SumPieces &s) {
+    all.push_back(sumOfParts(at(s.from), {at(s.to), type(s.to)}, at(s.count), at(s.elements)));
+  }
   void operator()(const ChunkRows &);
   void operator()(const Lookup &);
   void operator()(const LookupGrad &);

@@ -48,6 +48,7 @@ std::string cuda::stepText(const Plan &plan, const Step &step, int64_t B, int64_
     std::string operator()(const AttentionGrad &) const { return "gradient of attention"; }
     std::string operator()(const Copy &) const { return "copy"; }
     std::string operator()(const Repeat &) const { return "repeat"; }
+    std::string operator()(const SumPieces &) const { return "sum"; }
     std::string operator()(const ChunkRows &) const { return "rows of a chunk"; }
   };
   return std::visit(Text{plan, B, T}, step.what);

@@ -396,6 +396,10 @@ void repeats() {
     test.step(Repeat{from, test.result(F32, 3 * 70), constant(3), constant(70)});
     test.compare(hasFrom ? "repeat" : "zeros", 0);
   }
+  Case test;
+  const int from = test.input(F32, 5 * 3000);
+  test.step(SumPieces{from, test.result(F32, 3000), constant(5), constant(3000)});
+  test.compare("sum of pieces", 1e-6);
 }
 
 void attention() {

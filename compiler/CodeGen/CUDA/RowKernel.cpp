@@ -14,7 +14,9 @@ namespace {
 constexpr int kThreads = 256;
 /// The widest row that one warp works on.
 constexpr int64_t kWarpRow = 4096;
-/// Values of a summed result that a thread can keep in registers.
+/// The most values of a costly op that are kept for a row.
+constexpr int64_t kMostKept = 256;
+/// Values of summed results that a thread can keep in registers.
 constexpr int64_t kMostSums = 64;
 
 int64_t sizeOf(Value v) { return tensorOf(v).getNumElements(); }
@@ -61,11 +63,11 @@ private:
     }
     for (Value v : yields())
       consider(v);
-    int64_t widestSum = 1;
+    int64_t sums = 0; // all live at once
     for (auto [i, v] : llvm::enumerate(yields()))
       if (!map.getResultRows()[i])
-        widestSum = std::max(widestSum, sizeOf(v));
-    if (widest > kWarpRow || widestSum > 32 * kMostSums) {
+        sums += sizeOf(v);
+    if (widest > kWarpRow || sums > 32 * kMostSums) {
       team = kThreads;
     } else {
       // Eight elements a thread, but not so few threads that rows are read far apart.
@@ -73,7 +75,10 @@ private:
     }
     int64_t floats = 0;
     for (Operation &op : block.without_terminator())
-      if (isReduction(&op) && sizeOf(op.getResult(0)) > 1) {
+      if (isa<nn::CosOp, nn::SinOp>(op) && sizeOf(op.getResult(0)) <= std::min(widest / 2, kMostKept))
+        kept.insert(op.getResult(0));
+    for (Operation &op : block.without_terminator())
+      if (kept.contains(op.getResult(0)) || (isReduction(&op) && sizeOf(op.getResult(0)) > 1)) {
         scratchAt[op.getResult(0)] = floats;
         floats += llvm::alignTo(sizeOf(op.getResult(0)), 8); // vectors stay aligned
       }
@@ -82,7 +87,9 @@ private:
     sharedBytes = (workFloats + scratchFloats * (kThreads / team)) * sizeof(float);
   }
 
-  bool isLeaf(Value v) { return !v.getDefiningOp() || isReduction(v.getDefiningOp()); }
+  bool isLeaf(Value v) {
+    return v != computed && (!v.getDefiningOp() || isReduction(v.getDefiningOp()) || kept.contains(v));
+  }
 
   ElementEmitter emitter(int lanes) {
     return ElementEmitter(
@@ -136,6 +143,8 @@ private:
       for (Operation &op : block.without_terminator())
         if (isReduction(&op))
           reduce(&op);
+        else if (kept.contains(op.getResult(0)))
+          keep(op.getResult(0));
       storeRows();
       addSums();
       if (scratchFloats) // the next row writes it again
@@ -168,6 +177,19 @@ private:
       inRegister[result] = *variable;
     else
       text.line("syncTeam<kTeam>();");
+  }
+
+  /// A costly value that many elements of the row use, once for all of them: into scratch.
+  void keep(Value v) {
+    computed = v;
+    text.block("for (int e = member; e < " + Twine(sizeOf(v)) + "; e += kTeam)", [&] {
+      scope(1, [&](ElementEmitter &emit) {
+        Element x = emit.emit(v, indicesOf(tensorOf(v).getShape(), Index::of("e")));
+        text.line("scratch[" + Twine(scratchAt.lookup(v)) + " + e] = " + x.name + ";");
+      });
+    });
+    computed = {};
+    text.line("syncTeam<kTeam>();");
   }
 
   //===--------------------------------------------------------------------===//
@@ -311,6 +333,8 @@ private:
   ElementEmitter *current = nullptr;
   int64_t team = 32, scratchFloats = 0, workFloats = 0, sharedBytes = 0;
   DenseMap<Value, int64_t> scratchAt;
+  DenseSet<Value> kept; ///< Computed once per row.
+  Value computed;       ///< The one of them that is being computed.
   DenseMap<Value, std::string> inRegister;
   DenseMap<unsigned, Sum> sums;
 };

@@ -44,6 +44,46 @@ func.func @matrix_norm(%w: tensor<?x64x128xf32>) -> tensor<?x64x128xf32> {
 
 // -----
 
+// A weight has no rows: its own, head by head.
+
+// CHECK-LABEL: func.func @weight
+// CHECK: nn.map rows 2(%arg0) operand_rows [true] result_rows [true]
+// CHECK: ^bb0(%{{.*}}: tensor<128xf32>):
+// CHECK: : (tensor<4x64x128xf32>) -> tensor<4x64x1xf32>
+func.func @weight(%w: tensor<4x64x128xf32>) -> tensor<4x64x1xf32> {
+  %r = nn.map rows 0 (%w) operand_rows [false] result_rows [true] {
+  ^bb0(%a: tensor<4x64x128xf32>):
+    %s = nn.mul %a, %a : tensor<4x64x128xf32>, tensor<4x64x128xf32>
+    %sum = nn.reduce_sum %s [2] : tensor<4x64x128xf32>
+    nn.yield %sum : tensor<4x64x1xf32>
+  } : (tensor<4x64x128xf32>) -> tensor<4x64x1xf32>
+  return %r : tensor<4x64x1xf32>
+}
+
+// -----
+
+// What comes from constants alone is computed again: here for each head, whose rows then differ.
+
+// CHECK-LABEL: func.func @plus_identity
+// CHECK: nn.map rows 1(%arg0) operand_rows [true] result_rows [true]
+// CHECK: ^bb0(%{{.*}}: tensor<128x128xf32>):
+// CHECK: nn.equal
+// CHECK: nn.add %{{.*}}, %{{.*}} : tensor<128x128xf32>, tensor<128x128xf32>
+// CHECK: : (tensor<4x128x128xf32>) -> tensor<4x128x128xf32>
+func.func @plus_identity(%w: tensor<4x128x128xf32>) -> tensor<4x128x128xf32> {
+  %r = nn.map rows 0 (%w) operand_rows [false] result_rows [true] {
+  ^bb0(%a: tensor<4x128x128xf32>):
+    %i = nn.iota : tensor<128xf32>
+    %c = nn.reshape %i : tensor<128xf32> -> tensor<128x1xf32>
+    %e = nn.equal %i, %c : tensor<128xf32>, tensor<128x1xf32>
+    %s = nn.add %a, %e : tensor<4x128x128xf32>, tensor<128x128xf32>
+    nn.yield %s : tensor<4x128x128xf32>
+  } : (tensor<4x128x128xf32>) -> tensor<4x128x128xf32>
+  return %r : tensor<4x128x128xf32>
+}
+
+// -----
+
 // Rows that mix, and small matrices, stay.
 
 // CHECK-LABEL: func.func @columns_and_small_stay

@@ -37,3 +37,32 @@ func.func @entry(%x: tensor<?x?x64xf32>, %w: tensor<128x64xf32>, %n: tensor<8x64
   } : (tensor<?x?x64xf32>) -> tensor<?x?x64xf32>
   return %out : tensor<?x?x64xf32>
 }
+
+// In a step of a loop what a product reads is kept in bfloat16, but for states, which are cast before it.
+// CHECK-LABEL: func.func @loop
+// CHECK: rec.loop {{.*}} {nn.storage = [bf16, bf16, f32, f32]}
+// CHECK-LABEL: func.func private @loop.step
+// CHECK: %[[CAST:.*]] = nn.map rows 2(%arg1) {{.*}} {
+// CHECK: {nn.storage = [f32, bf16]} : (tensor<?x64x64xf32>) -> tensor<?x64x64xf32>
+// CHECK: nn.dot %arg0, %[[CAST]] {{.*}} {nn.storage = [bf16, bf16, bf16]}
+// CHECK: %[[G:.*]] = nn.dot %arg0, %arg0 {{.*}} {nn.storage = [bf16, bf16, bf16]}
+// CHECK: nn.dot %[[G]], %[[G]] {{.*}} {nn.storage = [bf16, bf16, f32]}
+func.func @loop(%in: tensor<?x?x2x64xf32>) -> tensor<?x?x2x64xf32> {
+  %x = nn.map rows 2 (%in) operand_rows [true] result_rows [true] {
+  ^bb0(%r: tensor<2x64xf32>):
+    nn.yield %r : tensor<2x64xf32>
+  } : (tensor<?x?x2x64xf32>) -> tensor<?x?x2x64xf32>
+  %o, %s, %e = rec.loop @loop.step last @loop.step save_states chunk 64 (%x : tensor<?x?x2x64xf32>) kinds [0] out_kinds [0] heads [2] states 1
+      -> tensor<?x?x2x64xf32>, tensor<?x2x64x64xf32>, tensor<?x?x2x64x64xf32>
+  %out = nn.map rows 2 (%o) operand_rows [true] result_rows [true] {
+  ^bb0(%r: tensor<2x64xf32>):
+    nn.yield %r : tensor<2x64xf32>
+  } : (tensor<?x?x2x64xf32>) -> tensor<?x?x2x64xf32>
+  return %out : tensor<?x?x2x64xf32>
+}
+func.func private @loop.step(%x: tensor<?x?x64xf32>, %S: tensor<?x64x64xf32>) -> (tensor<?x?x64xf32>, tensor<?x64x64xf32>) {
+  %y = nn.dot %x, %S batch [0] x [0] contract [2] x [1] : tensor<?x?x64xf32>, tensor<?x64x64xf32>
+  %g = nn.dot %x, %x batch [0] x [0] contract [1] x [1] : tensor<?x?x64xf32>, tensor<?x?x64xf32>
+  %next = nn.dot %g, %g batch [0] x [0] contract [2] x [1] : tensor<?x64x64xf32>, tensor<?x64x64xf32>
+  return %y, %next : tensor<?x?x64xf32>, tensor<?x64x64xf32>
+}

@@ -62,6 +62,7 @@ func.func @mean_over_tokens(%x: tensor<?x?x2xf32>, %y: tensor<?x?x2x4xf32>) -> t
 
 // CHECK-LABEL: func.func private @constant_state.step(
 // CHECK-SAME: %[[X:.*]]: tensor<?x?x4xf32>, %[[S:.*]]: tensor<?x4x4xf32>)
+// CHECK: nn.slice %[[S]]
 // CHECK: %[[ZEROS:.*]] = nn.select %{{.*}}, %{{.*}}, %{{.*}} : tensor<f32>, tensor<4x4xf32>, tensor<?x1x1xf32>
 // CHECK: return %{{.*}}, %[[ZEROS]] : tensor<?x?x4xf32>, tensor<?x4x4xf32>
 func.func @constant_state(%x: tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32> {

@@ -21,6 +21,7 @@ struct Case {
   ParamList params;
   int64_t B = 1, T = 70;
   int64_t chunk = 0; ///< Of the device; 0: the compiler's choice.
+  double slack = 1;  ///< Rounding is amplified so much: by Newton-Schulz.
 };
 void PrintTo(const Case &c, std::ostream *os) { *os << c.name; }
 
@@ -120,7 +121,7 @@ protected:
     for (size_t i = want.firstResult; i < want.floats.size(); ++i)
       // Rates, decays and their biases are few numbers, each a sum that cancels over the whole batch.
       EXPECT_LT(distance(have.floats[i], want.floats[i], 1e-3 * largest),
-                want.floats[i].size() <= 128 ? 6 * bound : bound)
+                c.slack * (want.floats[i].size() <= 128 ? 6 * bound : bound))
           << "result " << i - want.firstResult << " of " << want.floats[i].size() << " numbers: " << have.floats[i][0]
           << " for " << want.floats[i][0];
   }
@@ -222,7 +223,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"kda", "kda", with({{"mlp_width", "48"}, {"head_dim", "16"}})},
                     Case{"mamba2", "mamba2", {{"D", "16"}, {"L", "1"}, {"head_dim", "16"}, {"N", "16"}, {"vocab", "20"}}},
                     Case{"rwkv7", "rwkv7", {{"D", "32"}, {"L", "1"}, {"head_dim", "16"}, {"vocab", "20"}, {"decay_rank", "8"}, {"rate_rank", "8"}, {"value_rank", "8"}, {"gate_rank", "8"}, {"mlp_width", "48"}}, 1, 70, 32},
-                    Case{"lact", "lact", {{"D", "32"}, {"L", "1"}, {"H", "2"}, {"N", "2"}, {"vocab", "20"}, {"mlp_width", "48"}, {"chunk", "16"}, {"window", "16"}, {"muon", "true"}, {"rank", "4"}}, 2, 40},
+                    Case{"lact", "lact", {{"D", "32"}, {"L", "1"}, {"H", "2"}, {"N", "2"}, {"vocab", "20"}, {"mlp_width", "48"}, {"chunk", "16"}, {"window", "16"}, {"muon", "true"}, {"rank", "4"}}, 2, 40, 0, 3},
                     Case{"retnet", "retnet", with({{"mlp_width", "48"}})},
                     Case{"hgrn2", "hgrn2", {{"D", "32"}, {"L", "1"}, {"expand", "16"}, {"vocab", "20"}, {"mlp_width", "48"}}},
                     Case{"delta_product", "delta_product", with({{"mlp_width", "48"}, {"head_dim", "16"}}), 1, 70, 32}),
