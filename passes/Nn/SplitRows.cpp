@@ -25,10 +25,6 @@ using namespace tidegate::nn;
 namespace {
 RankedTensorType tensorOf(Value v) { return cast<RankedTensorType>(v.getType()); }
 
-RankedTensorType dropFirst(RankedTensorType type) {
-  return RankedTensorType::get(type.getShape().drop_front(), type.getElementType());
-}
-
 class Splitter {
 public:
   Splitter(MapOp map, int64_t elements) : map(map), body(map.getBody().front()), elements(elements), b(map) {}
@@ -44,13 +40,13 @@ public:
     if (height == 0)
       return false;
     for (auto [i, argument] : llvm::enumerate(body.getArguments()))
-      if ((map.getOperandRows()[i] || map.getRowRank() == 0) && isMatrix(argument))
+      if ((map.getOperandRows()[i] || map.getRowRank() == 0) && isMatrix(argument) && !isList(argument))
         rowWise.insert(argument);
     for (Operation &op : body.without_terminator())
       if (isRowWise(&op))
         rowWise.insert(op.getResult(0));
     for (auto [i, v] : llvm::enumerate(yields()))
-      if ((map.getResultRows()[i] || map.getRowRank() == 0) && rowWise.contains(v) && v.getDefiningOp())
+      if ((map.getResultRows()[i] || map.getRowRank() == 0) && rowWise.contains(v) && v.getDefiningOp() && !isList(v))
         moved.push_back(i);
     if (!moved.empty())
       collect();
@@ -78,7 +74,20 @@ private:
       height = type.getDimSize(0);
   }
   OperandRange yields() { return body.getTerminator()->getOperands(); }
-  bool isMatrix(Value v) { return tensorOf(v).getRank() > 1 && tensorOf(v).getDimSize(0) == height; }
+  /// A value of as many rows as the matrices have, or one that lists the numbers of these rows one after another.
+  bool isMatrix(Value v) {
+    auto type = tensorOf(v);
+    return type.getRank() > 0 && type.getDimSize(0) % height == 0 && type.getNumElements() > (isList(v) ? height : 0);
+  }
+  bool isList(Value v) { return tensorOf(v).getRank() == 1 || tensorOf(v).getDimSize(0) != height; }
+  RankedTensorType rowType(Value v) {
+    SmallVector<int64_t> shape(tensorOf(v).getShape());
+    if (isList(v))
+      shape[0] /= height;
+    else
+      shape.erase(shape.begin());
+    return RankedTensorType::get(shape, tensorOf(v).getElementType());
+  }
   static bool isConstant(Value v) { return v.getDefiningOp<ConstantOp>() != nullptr; }
   /// Whether a value comes from constants alone.
   static bool isFree(Value v) {
@@ -92,18 +101,22 @@ private:
     if (!isMatrix(result))
       return false;
     const int64_t rank = tensorOf(result).getRank();
-    auto isRow = [&](Value v) { return rowWise.contains(v) && tensorOf(v).getRank() == rank; };
+    auto isRow = [&](Value v) {
+      return rowWise.contains(v) && tensorOf(v).getRank() == rank &&
+             tensorOf(v).getDimSize(0) == tensorOf(result).getDimSize(0);
+    };
+    auto hasRows = [&](Value v) { return rowWise.contains(v) && !isList(v); };
     return llvm::TypeSwitch<Operation *, bool>(op)
         .Case<ElementwiseOpInterface>([&](auto) {
           return llvm::any_of(op->getOperands(), isRow) && llvm::all_of(op->getOperands(), [&](Value v) {
             return isRow(v) || isConstant(v) || isNumber(v) || (isFree(v) && tensorOf(v).getRank() < rank);
           });
         })
-        .Case([&](ReshapeOp r) { return rowWise.contains(r.getInput()); })
-        .Case([&](TransposeOp t) { return rowWise.contains(t.getInput()) && t.getPermutation()[0] == 0; })
-        .Case<SliceOp, PadOp>([&](auto s) { return rowWise.contains(s.getInput()) && s.getDim() != 0; })
+        .Case([&](ReshapeOp r) { return rowWise.contains(r.getInput()); }) // of whole rows, as isMatrix(result)
+        .Case([&](TransposeOp t) { return hasRows(t.getInput()) && t.getPermutation()[0] == 0; })
+        .Case<SliceOp, PadOp>([&](auto s) { return hasRows(s.getInput()) && s.getDim() != 0; })
         .Case<ReduceSumOp, ReduceMaxOp>([&](auto r) {
-          return rowWise.contains(r.getInput()) && !llvm::is_contained(r.getDims(), 0);
+          return hasRows(r.getInput()) && !llvm::is_contained(r.getDims(), 0);
         })
         .Default([](Operation *) { return false; });
   }
@@ -194,7 +207,7 @@ private:
     OpBuilder::InsertionGuard guard(b);
     Block *block = b.createBlock(&after.getBody());
     for (unsigned i : matrices)
-      rows[body.getArgument(i)] = block->addArgument(dropFirst(tensorOf(body.getArgument(i))), map.getLoc());
+      rows[body.getArgument(i)] = block->addArgument(rowType(body.getArgument(i)), map.getLoc());
     for (Value number : numbers)
       rows[number] = block->addArgument(RankedTensorType::get({1}, tensorOf(number).getElementType()), map.getLoc());
     SmallVector<Value> yielded;
@@ -213,8 +226,7 @@ private:
 
   Value buildRow(Operation *op) {
     Location loc = op->getLoc();
-    auto type = tensorOf(op->getResult(0));
-    auto row = dropFirst(type);
+    auto row = rowType(op->getResult(0));
     auto shifted = [](ArrayRef<int64_t> dims) { return llvm::map_to_vector(dims, [](int64_t d) { return d - 1; }); };
     return llvm::TypeSwitch<Operation *, Value>(op)
         .Case([&](ReshapeOp r) { return ReshapeOp::create(b, loc, row, rowOf(r.getInput())); })

@@ -62,6 +62,25 @@ func.func @weight(%w: tensor<4x64x128xf32>) -> tensor<4x64x1xf32> {
 
 // -----
 
+// A list of a matrix' numbers is its rows, one after another.
+
+// CHECK-LABEL: func.func @flattened
+// CHECK: nn.map rows 2(%arg0) operand_rows [true] result_rows [true]
+// CHECK: ^bb0(%{{.*}}: tensor<128xf32>):
+// CHECK-NOT: nn.map
+func.func @flattened(%w: tensor<?x64x128xf32>) -> tensor<?x64x128xf32> {
+  %r = nn.map rows 1 (%w) operand_rows [true] result_rows [true] {
+  ^bb0(%a: tensor<64x128xf32>):
+    %l = nn.reshape %a : tensor<64x128xf32> -> tensor<8192xf32>
+    %s = nn.add %l, %l : tensor<8192xf32>, tensor<8192xf32>
+    %d = nn.reshape %s : tensor<8192xf32> -> tensor<64x128xf32>
+    nn.yield %d : tensor<64x128xf32>
+  } : (tensor<?x64x128xf32>) -> tensor<?x64x128xf32>
+  return %r : tensor<?x64x128xf32>
+}
+
+// -----
+
 // What comes from constants alone is computed again: here for each head, whose rows then differ.
 
 // CHECK-LABEL: func.func @plus_identity
