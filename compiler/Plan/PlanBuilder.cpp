@@ -143,6 +143,7 @@ private:
       auto equal = equalNeighbours(op);
       std::advance(next, equal.size());
       if (equal.size() > 1) {
+        sortByPieces(equal, places);
         if (failed(addTogether(equal, places)))
           return failure();
         continue;
@@ -216,6 +217,21 @@ private:
     for (auto [i, b] : llvm::enumerate(buffers))
       plan.buffers[b].view = {.of = whole, .stride = first.elements, .shift = int64_t(i)};
     return whole;
+  }
+
+  /// Puts ops into the order in which an operand of theirs lies in one buffer already: the backward comes the other
+  /// way.
+  void sortByPieces(SmallVectorImpl<Operation *> &ops, const DenseMap<Value, Place> &places) {
+    for (unsigned i = 0; i < ops.front()->getNumOperands(); ++i) {
+      auto viewOf = [&](Operation *op) -> const runtime::View & {
+        return plan.buffers[places.lookup(op->getOperand(i)).buffer].view;
+      };
+      const int whole = viewOf(ops.front()).of;
+      if (whole < 0 || !llvm::all_of(ops, [&](Operation *op) { return viewOf(op).of == whole && viewOf(op).isFixed(); }))
+        continue;
+      llvm::stable_sort(ops, [&](Operation *a, Operation *b) { return viewOf(a).shift < viewOf(b).shift; });
+      return;
+    }
   }
 
   LogicalResult addTogether(ArrayRef<Operation *> ops, DenseMap<Value, Place> &places) {
