@@ -64,5 +64,6 @@ INSTANTIATE_TEST_SUITE_P(Examples, CudaCompileTest,
                                          Case{"gated_deltanet", kOneLayer}, Case{"kda", kOneLayer},
                                          Case{"rwkv7", kOneLayer}, Case{"mamba2", kOneLayer},
                                          Case{"retnet", kOneLayer}, Case{"hgrn2", kOneLayer},
-                                         Case{"delta_product", kOneLayer}, Case{"transformer", kOneLayer}),
+                                         Case{"delta_product", kOneLayer}, Case{"transformer", kOneLayer},
+                                         Case{"lact", {{"L", "1"}, {"vocab", "512"}, {"rank", "32"}, {"muon", "true"}}}),
                          [](const auto &info) { return info.param.name; });
