@@ -561,12 +561,13 @@ private:
     const Needs n = needs.lookup(root);
     Copies copies;
     auto &[productAt, exactAt, outputs] = copies;
+    const bool isSummed = form == Form::Cumsum; // in float, in place
     auto add = [&](PlaceAttr place) {
       results.places.push_back(place);
       results.roots.push_back(root);
       return unsigned(results.places.size() - 1);
     };
-    bool needsFloat = n.tile || n.elements;
+    bool needsFloat = n.tile || n.elements || isSummed;
     if (n.product)
       productAt = add(shared(product, true));
     if (needsFloat && productAt && product == f32)

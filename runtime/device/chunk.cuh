@@ -37,6 +37,12 @@ TIDEGATE_DEVICE void storeLanes(const SharedTile<T, rows, cols> &tile, int row, 
   }
 }
 
+/// One number to memory. Scope: thread.
+template <typename T>
+TIDEGATE_DEVICE void storeElement(T *to, float x) {
+  *to = Converter<T>::from(x);
+}
+
 /// Adds to memory, or starts it anew. Scope: thread.
 template <int n, typename T>
 TIDEGATE_DEVICE void addVector(T *to, const float (&x)[n], bool anew) {
@@ -52,6 +58,12 @@ TIDEGATE_DEVICE void addVector(T *to, const float (&x)[n], bool anew) {
       sum[j] += before[j];
   }
   storeVector(to, sum);
+}
+
+/// The same for one number. Scope: thread.
+template <typename T>
+TIDEGATE_DEVICE void addElement(T *to, float x, bool anew) {
+  storeElement(to, anew ? x : toFloat(*to) + x);
 }
 
 /// A fragment from `valid` rows of `width` elements, `stride` apart; zeros elsewhere. Scope: thread.

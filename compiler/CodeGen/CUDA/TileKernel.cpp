@@ -617,13 +617,20 @@ private:
       to = names.lookup(v) + " + " + row + " * " + str(m.cols) + " + " + col;
     } else {
       to = resultPointer(place.getOffset(), m, row, col, inside);
-      if (isSummed(place.getOffset())) {
+      if (isSummed(place.getOffset()) && m.cols % lanes == 0) {
         text.line((inside.empty() ? "" : "if (" + inside + ") ") + "addVector(" + to + ", " + y + ", turn == 0);");
         return;
       }
     }
-    if (m.cols % lanes)
-      lanes = 1;
+    if (m.cols % lanes) { // Rows of odd length are no vectors: neighbours may belong to the next one.
+      for (int j = 0; j < lanes; ++j) {
+        const std::string exists = "if (" + (inside.empty() ? "" : inside + " && ") + col + " + " + str(j) + " < " + str(m.cols) + ") ";
+        const bool isAdded = place.getSpace() == Space::Result && isSummed(place.getOffset());
+        text.line(exists + (isAdded ? "addElement(" : "storeElement(") + to + " + " + str(j) + ", " + y + "[" + str(j) + "]" +
+                  (isAdded ? ", turn == 0);" : ");"));
+      }
+      return;
+    }
     text.line((inside.empty() ? "" : "if (" + inside + ") ") + "storeVector(" + to + ", " + y + ");");
   }
 

@@ -133,6 +133,7 @@ struct FunctionCase {
   int64_t T = 70;
   bool isVjp = false, bf16 = true;
   int decay = -1; ///< The argument, if any, that holds factors between 0 and 1.
+  bool documents = false;
 };
 
 /// The module of one function on a target, and that function.
@@ -157,6 +158,7 @@ mlir::OwningOpRef<mlir::ModuleOp> moduleOf(Compilation &compilation, const Funct
 
 void compareFunction(const FunctionCase &c, double bound) {
   CompileOptions options;
+  options.documents = c.documents;
   Compilation onCpu(options);
   FuncOp function;
   auto module = moduleOf(onCpu, c, function);
@@ -193,6 +195,17 @@ TEST(CudaPlayScanTest, GatedLinearAttention) {
   const std::map<std::string, int64_t> sizes = {{"H", 1}, {"K", 16}, {"V", 32}};
   compareFunction({"gla/gla.tg", "gated_scan", sizes, 20, false, true, /*decay=*/3}, 0.01);
   compareFunction({"gla/gla.tg", "gated_scan", sizes, 70, /*isVjp=*/true, true, /*decay=*/3}, 0.02);
+}
+// Documents begin anywhere, in the middle of a chunk above all.
+TEST(CudaPlayScanTest, PackedDocuments) {
+  const std::map<std::string, int64_t> sizes = {{"H", 1}, {"K", 16}, {"V", 16}};
+  const std::string file = "bare_scan/gated_delta.tg";
+  compareFunction({file, "gated_delta", sizes, 70, /*isVjp=*/true, /*bf16=*/true, -1, /*documents=*/true}, 0.03);
+  compareFunction({file, "gated_delta", sizes, 20, /*isVjp=*/true, /*bf16=*/false, -1, /*documents=*/true}, 2e-5);
+}
+TEST(CudaPlayScanTest, PackedDocumentsUnderChannelDecay) {
+  const std::map<std::string, int64_t> sizes = {{"H", 1}, {"K", 16}, {"V", 32}};
+  compareFunction({"gla/gla.tg", "gated_scan", sizes, 70, /*isVjp=*/true, /*bf16=*/true, 3, /*documents=*/true}, 0.03);
 }
 // States of more numbers than a block keeps in registers: slabs in the chain, streamed around it.
 TEST(CudaPlayScanTest, WideStates) {
