@@ -25,7 +25,8 @@ protected:
   /// of sixteen warps, which is faster than the same with eight and without.
   static constexpr int kFewBytes = 256;
 
-  void compile(const std::string &architecture) {
+  /// `blockBytes`: shared memory of a block. Kernels that want more compile, but never run there.
+  void compile(const std::string &architecture, int blockBytes) {
     if (std::string why = Nvrtc::whyMissing(); !why.empty())
       GTEST_SKIP() << why;
     const Case &c = GetParam();
@@ -47,14 +48,17 @@ protected:
       std::printf("%-10s %3d registers, %3d bytes of spills, %6d bytes of shared memory, %d threads\n",
                   use.kernel.c_str(), use.registers, use.spillBytes, made.kernels[i].sharedBytes,
                   made.kernels[i].threads);
-      EXPECT_LE(use.spillBytes, kFewBytes) << use.kernel;
+      if (made.kernels[i].sharedBytes <= blockBytes)
+        EXPECT_LE(use.spillBytes, kFewBytes) << use.kernel;
+      else
+        std::printf("%-10s does not fit a block of %s\n", use.kernel.c_str(), architecture.c_str());
     }
   }
 };
 } // namespace
 
-TEST_P(CudaCompileTest, Hopper) { compile("sm_90a"); }
-TEST_P(CudaCompileTest, Ampere) { compile("sm_80"); }
+TEST_P(CudaCompileTest, Hopper) { compile("sm_90a", 227 << 10); }
+TEST_P(CudaCompileTest, Ampere) { compile("sm_80", 163 << 10); }
 
 // Widths of the 350M models, of which one layer and a small vocabulary say everything.
 static const ParamList kOneLayer = {{"L", "1"}, {"vocab", "512"}};
