@@ -75,6 +75,25 @@ TEST(RelativeErrorTest, ScaleFloorAndNaN) {
   EXPECT_FALSE((CheckRow{"", "", NAN, 1}.holds()));
 }
 
+TEST(RmsErrorsTest, WholeRowsFloorAndNaN) {
+  auto values = [](std::vector<double> x) { return HostTensor::of<double>({int64_t(x.size())}, x); };
+  HostTensor b = values({4, 4, 4, 4, 0, 0, 0, 0}), a = values({4, 4, 4, 4, 2, 0, 0, 0});
+  const RmsErrors errors = rmsErrors(a.view(), b.view(), 4); // rms of b: sqrt(8)
+  EXPECT_DOUBLE_EQ(errors.whole, std::sqrt(0.5) / std::sqrt(8.0));
+  EXPECT_DOUBLE_EQ(errors.row, 1 / std::sqrt(8.0)); // A row of zeros is measured against the whole.
+
+  HostTensor small = values({4, 4, 4, 6}), wide = values({4, 4, 4, 4});
+  EXPECT_DOUBLE_EQ(rmsErrors(small.view(), wide.view(), 4, 100).whole, 0.01);
+  HostTensor noise = values({1e-9, 0}), zero = values({0, 0});
+  EXPECT_TRUE(std::isinf(rmsErrors(noise.view(), zero.view(), 2).whole));
+  EXPECT_LT(rmsErrors(noise.view(), zero.view(), 2, 1e-3).row, 1e-5);
+  EXPECT_EQ(rmsErrors(zero.view(), zero.view(), 2).whole, 0);
+
+  HostTensor nan = values({NAN, 0});
+  EXPECT_TRUE(std::isnan(rmsErrors(nan.view(), zero.view(), 2, 1).whole));
+  EXPECT_TRUE(std::isinf(rmsErrors(wide.view(), zero.view(), 2).whole));
+}
+
 TEST(VerifyReportTest, ShowsTheWorstAndEveryFailure) {
   VerifyReport report;
   EXPECT_FALSE(report.holds()) << "nothing compared is nothing shown";

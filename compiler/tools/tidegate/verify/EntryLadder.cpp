@@ -134,17 +134,27 @@ private:
     const Tensors half = rounded(inputs), halfSeeds = rounded(seeds);
     const Tensors wide = widened(half);
     const Tensors want = entries.token64.run(wide), have = entries.chunk16->run(half);
+    const double floor = kFloor * largestRms(want);
     for (const auto &[tensor, value] : want)
       if (runtime::isFloating(value.dtype()))
-        addHalf(report, name + ": bf16 = f64", tensor, errorsOf(have.at(tensor), value), kHalfBound);
+        addHalf(report, name + ": bf16 = f64", tensor, errorsOf(have.at(tensor), value, floor), kHalfBound);
     const Tensors gradients = entries.token64.vjp(wide, widened(halfSeeds)), found = entries.chunk16->vjp(half, halfSeeds);
+    const double gradientFloor = kFloor * largestRms(gradients);
     for (const ValueSpec &spec : entries.token64.inputs())
       if (const std::string grad = "grad." + spec.name; gradients.count(grad))
-        addHalf(report, name + ": gradients, bf16 = f64", grad, errorsOf(found.at(grad), gradients.at(grad)),
+        addHalf(report, name + ": gradients, bf16 = f64", grad,
+                errorsOf(found.at(grad), gradients.at(grad), gradientFloor),
                 spec.shape.size() <= 3 ? kHalfRateBound : kHalfGradientBound);
   }
-  static RmsErrors errorsOf(const HostTensor &have, const HostTensor &want) {
-    return rmsErrors(spanOf(have), spanOf(want), want.shape().empty() ? 1 : want.shape().back());
+  static RmsErrors errorsOf(const HostTensor &have, const HostTensor &want, double floor) {
+    return rmsErrors(spanOf(have), spanOf(want), want.shape().empty() ? 1 : want.shape().back(), floor);
+  }
+  static double largestRms(const Tensors &tensors) {
+    double most = 0;
+    for (const auto &[name, tensor] : tensors)
+      if (runtime::isFloating(tensor.dtype()))
+        most = std::max(most, rms(spanOf(tensor)));
+    return most;
   }
   /// In f32, as bfloat16 holds them.
   static Tensors rounded(const Tensors &tensors) {
