@@ -123,7 +123,14 @@ struct Needs {
   bool product = false;  ///< As operand of the tensor cores.
   bool tile = false;     ///< As a float matrix that a device function reads.
   bool elements = false; ///< Element by element.
+  bool decayed = false;  ///< As an operand of a product under decay.
+
+  /// Whether a copy in float is wanted. Element-wise readers of what a product under decay takes get the rounded copy: the gradient of
+  /// a gate sums differences that cancel when both products with it have the same numbers.
+  bool exact() const { return tile || (elements && !decayed); }
 };
+
+bool isDecayed(Operation *op) { return isa<rec::DecayScoresOp, rec::DecayMixOp>(op); }
 
 /// What an operand is to the op that uses it.
 enum class Role { Product, Tile, Element };
@@ -131,7 +138,7 @@ Role roleOf(OpOperand &use) {
   Operation *op = use.getOwner();
   if (isa<nn::DotOp>(op))
     return Role::Product;
-  if (isa<rec::DecayScoresOp, rec::DecayMixOp>(op))
+  if (isDecayed(op))
     return use.getOperandNumber() < 2 ? Role::Product : Role::Tile;
   if (isa<rec::SolveUnitLowerOp>(op))
     return Role::Tile;
@@ -223,7 +230,7 @@ private:
         cost = 0;
       if (needed || (uses > 1 && cost >= kStoreCost) || (repeated && cost > 1))
         roots.insert(v);
-      if (needed && cost <= kAgainCost && !repeated && isElementwise(&op))
+      if (needed && cost <= kAgainCost && !repeated && isElementwise(&op) && llvm::none_of(v.getUsers(), isDecayed))
         again.insert(v);
       costs[v] = cost;
     }
@@ -387,6 +394,7 @@ private:
         switch (roleOf(use)) {
         case Role::Product:
           n.product = true;
+          n.decayed |= isDecayed(use.getOwner());
           break;
         case Role::Tile:
           n.tile = true;
@@ -567,7 +575,7 @@ private:
       results.roots.push_back(root);
       return unsigned(results.places.size() - 1);
     };
-    bool needsFloat = n.tile || n.elements || isSummed;
+    bool needsFloat = n.exact() || isSummed;
     if (n.product)
       productAt = add(shared(product, true));
     if (needsFloat && productAt && product == f32)
@@ -619,7 +627,7 @@ private:
     for (auto [root, copy] : llvm::zip(members, copies)) {
       Kept &kept = keptAs[root];
       if (copy.product)
-        kept.product = compute.getResult(*copy.product);
+        kept.product = kept.exact = compute.getResult(*copy.product);
       if (copy.exact)
         kept.tile = kept.exact = compute.getResult(*copy.exact);
       for (auto [i, r] : copy.outputs)
@@ -695,7 +703,7 @@ private:
     int64_t padded = m.paddedRows() * m.paddedCols(), bytes = 0;
     if (n.product)
       bytes += padded * product.getIntOrFloatBitWidth() / 8;
-    if (n.tile || n.elements)
+    if (n.exact())
       bytes += (isMatrix(v) ? padded : type.getNumElements()) * 4;
     return bytes;
   }

@@ -143,16 +143,44 @@ TIDEGATE_DEVICE void makeLeft(unsigned (&a)[4], F value) {
   }
 }
 
-/// Two right operands, as loadRight, out of pairs along the contraction, value(k, col). Scope: thread.
+/// Calls f(i, k, col) for the pair of register i of two right operands, as loadRight. Scope: thread.
 template <typename F>
-TIDEGATE_DEVICE void makeRight(unsigned (&b)[4], F value) {
+TIDEGATE_DEVICE void forEachRight(F f) {
   int r = laneIndex() / 4, c = laneIndex() % 4 * 2;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    int k = c + i % 2 * 8, col = r + i / 2 * 8;
+  for (int i = 0; i < 4; ++i)
+    f(i, c + i % 2 * 8, r + i / 2 * 8);
+}
+
+/// Two right operands out of pairs along the contraction, value(k, col). Scope: thread.
+template <typename F>
+TIDEGATE_DEVICE void makeRight(unsigned (&b)[4], F value) {
+  forEachRight([&](int i, int k, int col) {
     Pair pair = value(k, col);
     b[i] = packBf16(pair.first, pair.second);
-  }
+  });
+}
+
+/// Two right operands and what rounding takes from them.
+struct RightParts {
+  unsigned rounded[4], rest[4];
+};
+
+/// The same without the error of rounding, 2^-16 remaining. Scope: thread.
+template <typename F>
+TIDEGATE_DEVICE void makeRight(RightParts &b, F value) {
+  forEachRight([&](int i, int k, int col) {
+    Pair pair = value(k, col);
+    const unsigned rounded = packBf16(pair.first, pair.second);
+    b.rounded[i] = rounded;
+    b.rest[i] = packBf16(pair.first - bitsToFloat(rounded << 16), pair.second - bitsToFloat(rounded & 0xffff0000u));
+  });
+}
+
+/// A block of an accumulator += a b. Scope: warp.
+TIDEGATE_DEVICE void multiplyBlock(float (&d)[8], const unsigned (&a)[4], const RightParts &b) {
+  multiplyBlock(d, a, b.rounded);
+  multiplyBlock(d, a, b.rest);
 }
 
 /// Log decays of a block of rows and columns that are so far apart are not mild.
@@ -246,7 +274,9 @@ TIDEGATE_DEVICE void decayScores(Fragment<rows, cols> &p, const SharedTile<T, ro
 
 /// y[j, d] += sum over m before j of p[j, m] x[m, d] e^(gq[j, d] - gk[m, d]).
 /// Blocks and anchors as in decayScores; entries of `p` that are not before are
-/// not used. Scope: block, after syncBlock.
+/// not used. The decayed rows are not rounded: with this and the transposed mix the gradient of a gate is a running sum
+/// of differences that would be zero where no gate lies between, and another rounding on each side adds up along it.
+/// Scope: block, after syncBlock.
 template <typename Rows, typename Cols, typename P, typename T, int rows, int cols, int width>
 TIDEGATE_DEVICE void decayMix(Fragment<rows, width> &y, const SharedTile<P, rows, cols> &p,
                               const SharedTile<T, cols, width> &x, const SharedTile<float, rows, width> &gq,
@@ -266,7 +296,8 @@ TIDEGATE_DEVICE void decayMix(Fragment<rows, width> &y, const SharedTile<P, rows
         if (how == Relation::After)
           break;
         if (sizeof(T) == 2 && how == Relation::Before) {
-          unsigned a[4], b[4];
+          unsigned a[4];
+          RightParts b;
           makeLeft(a, [&](int r, int m) { return p.pair(row + r, col + m); });
           auto left = [&](int m, int c) { // of an add at the block's last one
             return x.get(col + m, d + c) * expDecay(*gk.at(col + 15, d + c) - *gk.at(col + m, d + c));
@@ -282,7 +313,8 @@ TIDEGATE_DEVICE void decayMix(Fragment<rows, width> &y, const SharedTile<P, rows
           continue;
         }
         if (sizeof(T) == 2 && isMild(gq, gk, row, col, d)) {
-          unsigned a[4], b[4];
+          unsigned a[4];
+          RightParts b;
           auto kept = [&](int r, int m) { return isBefore<Rows, Cols>(col + m, row + r) ? p.get(row + r, col + m) : 0.0f; };
           makeLeft(a, [&](int r, int m) { return Pair{kept(r, m), kept(r, m + 1)}; });
           auto since = [&](int m, int c) { // from the block's first add
@@ -333,7 +365,8 @@ TIDEGATE_DEVICE void decayMixTransposed(Fragment<cols, width> &y, const SharedTi
         if (how == Relation::After)
           continue;
         if (sizeof(T) == 2 && how == Relation::Before) {
-          unsigned a[4], b[4];
+          unsigned a[4];
+          RightParts b;
           makeLeft(a, [&](int m, int r) { return Pair{p.get(row + r, col + m), p.get(row + r + 1, col + m)}; });
           auto since = [&](int r, int c) { // from the block's last add
             return x.get(row + r, d + c) * expDecay(*gq.at(row + r, d + c) - *gk.at(col + 15, d + c));
@@ -343,7 +376,8 @@ TIDEGATE_DEVICE void decayMixTransposed(Fragment<cols, width> &y, const SharedTi
           continue;
         }
         if (sizeof(T) == 2 && isMild(gq, gk, row, col, d)) {
-          unsigned a[4], b[4];
+          unsigned a[4];
+          RightParts b;
           auto kept = [&](int m, int r) { return isBefore<Rows, Cols>(col + m, row + r) ? p.get(row + r, col + m) : 0.0f; };
           makeLeft(a, [&](int m, int r) { return Pair{kept(m, r), kept(m, r + 1)}; });
           auto since = [&](int r, int c) { // from the block's first add

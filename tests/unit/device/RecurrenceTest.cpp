@@ -100,12 +100,16 @@ std::vector<float> gatesOf(const std::vector<float> &timeline, int tokens, int w
 }
 
 template <typename T, typename Rows, typename Cols, int tokens, int width>
-void checkDecay(double bound) {
+void checkDecay(double scoresBound) {
+  constexpr double kMixBound = 5e-5; // in either type: a mix does not round its decayed rows
   constexpr int rows = tokens * Rows::kCount, cols = tokens * Cols::kCount, kPlaces = 4;
   SCOPED_TRACE(testing::Message() << rows << " x " << cols << " x " << width << (sizeof(T) == 2 ? " bf16" : " float"));
   auto timeline = randomGates(tokens * kPlaces, width, 7);
   auto gq = gatesOf<Rows>(timeline, tokens, width, kPlaces), gk = gatesOf<Cols>(timeline, tokens, width, kPlaces);
   auto q = randomValues(rows * width, 8), k = randomValues(cols * width, 9), p = randomValues(rows * cols, 10);
+  for (auto *values : {&q, &k, &p}) // what lies in a tile is rounded already
+    for (float &x : *values)
+      x = toFloat(Converter<T>::from(x));
 
   constexpr int kScores = rows * cols, kMixed = rows * width;
   auto result = runBlock(kScores + kMixed + cols * width, [&](SharedArena arena, float *out) {
@@ -150,7 +154,7 @@ void checkDecay(double bound) {
       error += (result[i] - expected[i]) * (result[i] - expected[i]);
       size += expected[i] * expected[i];
     }
-    EXPECT_LT(std::sqrt(error / size), bound) << "part from " << first;
+    EXPECT_LT(std::sqrt(error / size), first == 0 ? scoresBound : kMixBound) << "part from " << first;
   }
 }
 
@@ -158,14 +162,14 @@ TEST(Decay, OneEventPerToken) {
   using Read = Places<2>;
   using Add = Places<1>;
   checkDecay<float, Read, Add, 64, 32>(1e-5);
-  checkDecay<bf16, Read, Add, 64, 32>(4e-3);
-  checkDecay<bf16, Add, Add, 64, 64>(4e-3); // an add that reads just before itself: strictly lower
-  checkDecay<bf16, Read, Add, 48, 16>(4e-3);
+  checkDecay<bf16, Read, Add, 64, 32>(3e-3);
+  checkDecay<bf16, Add, Add, 64, 64>(3e-3); // an add that reads just before itself: strictly lower
+  checkDecay<bf16, Read, Add, 48, 16>(3e-3);
 }
 
 TEST(Decay, SeveralEventsPerToken) {
-  checkDecay<bf16, Places<3>, Places<1, 2>, 32, 32>(4e-3);
-  checkDecay<bf16, Places<1, 3>, Places<0, 2>, 32, 16>(4e-3);
+  checkDecay<bf16, Places<3>, Places<1, 2>, 32, 32>(3e-3);
+  checkDecay<bf16, Places<1, 3>, Places<0, 2>, 32, 16>(3e-3);
   checkDecay<float, Places<1, 0>, Places<0, 2>, 16, 16>(1e-5); // a stale read
 }
 
