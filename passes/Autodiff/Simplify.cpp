@@ -35,8 +35,9 @@ struct ReuseProduct : OpRewritePattern<nn::MulOp> {
       if (!product || !product->hasOneUse() || product->getBlock() != op->getBlock())
         continue;
       for (auto [x, a] : {std::pair{product.getLhs(), product.getRhs()}, {product.getRhs(), product.getLhs()}})
-        if (nn::MulOp known = productOf(a, b, op)) {
+        if (nn::MulOp known = productOf(a, b, op); known && known != product) {
           rewriter.replaceOpWithNewOp<nn::MulOp>(op, x, known.getResult());
+          rewriter.eraseOp(product); // now, so that each step leaves one op less and the rewriting ends
           return success();
         }
     }

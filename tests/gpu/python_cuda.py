@@ -1,7 +1,7 @@
 """The Python package on a GPU: memory used where it lies, `tidegate.fla` against loops over tokens, a PyTorch model
 whose mixer is swapped, and times.
 
-    PYTHONPATH=PACKAGE python3 tests/gpu/python_cuda.py [memory] [operators] [swap] [times] [--peer DIR]
+    PYTHONPATH=PACKAGE python3 tests/gpu/python_cuda.py [memory] [operators] [swap] [times] [--only OPERATOR]... [--peer DIR]
 
 PACKAGE is an unpacked wheel for this Python (scripts/test-python --wheel PYTHON; python3 -m zipfile -e WHEEL PACKAGE).
 Needs PyTorch with CUDA, NVRTC and cuBLASLt, and neither a package index nor pytest. --peer names the folder with
@@ -138,8 +138,8 @@ def operator_case(name, dtype, T, K, V, state, packed):
     return max(values), max(gradients.values()), max(gradients, key=gradients.get)
 
 
-def operators():
-    for name in OPERATORS:
+def operators(only):
+    for name in only or OPERATORS:
         for dtype, (bound, gradient_bound) in BOUNDS.items():
             worst, worst_gradient, of = 0, 0, ""
             for T, K, V in SHAPES[dtype]:
@@ -276,10 +276,11 @@ def peer_operators(folder):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="*", metavar="PART")
+    parser.add_argument("--only", action="append", choices=list(OPERATORS), help="an operator to check (default: all)")
     parser.add_argument("--peer")
     given = parser.parse_args()
     peer = peer_operators(given.peer) if given.peer else None
-    parts = {"memory": memory, "operators": operators, "swap": lambda: swap(peer), "times": lambda: times(peer)}
+    parts = {"memory": memory, "operators": lambda: operators(given.only), "swap": lambda: swap(peer), "times": lambda: times(peer)}
     unknown = set(given.parts) - parts.keys()
     if unknown:
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
