@@ -70,14 +70,16 @@ VerifyReport verifyModel(const CommandLine &line, const ProgramSource &source, c
   };
   auto token64 = compile(Precision::F64, ScanForm::Token), chunk64 = compile(Precision::F64, ScanForm::Chunk),
        chunk32 = compile(Precision::F32, ScanForm::Chunk);
-  std::unique_ptr<train::Model> documents64;
-  if (separatesDocuments(source))
+  std::unique_ptr<train::Model> documents64, documents32;
+  if (separatesDocuments(source)) {
     documents64 = compile(Precision::F64, ScanForm::Chunk, /*documents=*/true);
+    documents32 = compile(Precision::F32, ScanForm::Chunk, /*documents=*/true);
+  }
   VerifyReport report;
   std::unique_ptr<train::Model> chunk16;
   if (options.target == Target::Cuda)
     chunk16 = compile(Precision::BF16, ScanForm::Chunk);
-  climbLadder({*token64, *chunk64, *chunk32, documents64.get(), chunk16.get()}, sizesOf(line), report);
+  climbLadder({*token64, *chunk64, *chunk32, documents64.get(), documents32.get(), chunk16.get()}, sizesOf(line), report);
   return report;
 }
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 using namespace tidegate;
 using namespace tidegate::tool;
@@ -25,6 +26,7 @@ constexpr double kFormGradientBound = 1e-9;
 constexpr double kDifferenceBound = 1e-6;  // Fourth-order differences in fp64.
 constexpr double kSingleBound = 1e-4;      // f32 logits against f64.
 constexpr double kSingleGradientBound = 2e-3;
+constexpr double kSingleDecodingBound = 1e-5;
 constexpr HalfBound kHalfBound{2e-2};      // bf16 logits against f64: what roundings of every value come to.
 constexpr HalfBound kHalfGradientBound{5e-2};
 constexpr HalfBound kHalfVectorBound{1e-1}; // Biases, rates, norms: long sums that cancel.
@@ -163,15 +165,15 @@ void checkDifferences(Model &model, const Batch &batch, uint64_t seed, const std
   report.add(check, "all weights", directions.error(all), kDifferenceBound);
 }
 
-/// A prefix at once, then token by token: the last logits of each prefix length.
-double decodingError(Model &model, const Batch &batch) {
+/// A prefix at once, then token by token: the last logits of each length against those of all tokens at once.
+double decodingError(Model &model, const Batch &batch, const HostTensor &logits, int64_t prefix) {
   const int64_t vocab = model.vocab();
-  HostTensor full = model.logits(batch.ids, batch.B, batch.T);
+  HostTensor full = logits;
   const double scale = largest(full.view());
   auto decoder = model.decoder(batch.B);
   double worst = 0;
   for (int64_t fed = 0; fed < batch.T;) {
-    const int64_t T = fed == 0 ? std::max<int64_t>(1, batch.T / 2) : 1;
+    const int64_t T = fed == 0 ? prefix : 1;
     std::vector<int32_t> ids(batch.B * T);
     for (int64_t b = 0; b < batch.B; ++b)
       std::copy_n(batch.ids.begin() + b * batch.T + fed, T, ids.begin() + b * T);
@@ -185,6 +187,13 @@ double decodingError(Model &model, const Batch &batch) {
       }
   }
   return worst / scale;
+}
+
+void checkDecoding(Model &model, const Batch &batch, const std::string &check, double bound, VerifyReport &report) {
+  const HostTensor full = model.logits(batch.ids, batch.B, batch.T);
+  for (int64_t prefix : std::set<int64_t>{1, std::max<int64_t>(1, batch.T / 2), std::max<int64_t>(1, batch.T - 1)})
+    report.add(check, lengthText(batch.T) + " from " + std::to_string(prefix), decodingError(model, batch, full, prefix),
+               bound);
 }
 
 /// Lengths of documents that fill T tokens: of one token, shorter than a
@@ -201,11 +210,13 @@ std::vector<int64_t> documentLengths(int64_t T) {
   return lengths;
 }
 
-/// Rows of several documents in one go against each document alone.
-void checkDocuments(Model &packed, Model &alone, Batch batch, VerifyReport &report) {
-  struct Document {
-    int64_t b, begin, end;
-  };
+/// A document in a row of a batch.
+struct Document {
+  int64_t b, begin, end;
+};
+
+/// Documents that fill the rows of a batch, odd rows from the back; gives it their positions.
+std::vector<Document> documentsOf(Batch &batch) {
   std::vector<Document> documents;
   for (int64_t b = 0; b < batch.B; ++b) {
     std::vector<int64_t> lengths = documentLengths(batch.T);
@@ -219,7 +230,12 @@ void checkDocuments(Model &packed, Model &alone, Batch batch, VerifyReport &repo
       begin += length;
     }
   }
+  return documents;
+}
 
+/// Rows of several documents in one go against each document alone.
+void checkDocuments(Model &packed, Model &alone, Batch batch, VerifyReport &report) {
+  const std::vector<Document> documents = documentsOf(batch);
   const int64_t vocab = alone.vocab();
   HostTensor logits = packed.logits(batch.ids, batch.B, batch.T, batch.positions);
   const train::LossResult loss = packed.lossAndGradients(batch.tokens());
@@ -253,8 +269,13 @@ void checkDocuments(Model &packed, Model &alone, Batch batch, VerifyReport &repo
     report.add("gradients, packed = separate", alone.parameters()[p].name,
                relativeError(packed.gradient(p), expected, kGradientFloor * most), kFormGradientBound);
   }
+}
 
-  // The documents of a row one after the other, each in two pieces where it has two tokens.
+/// The documents of the first row one after the other, each in two pieces where it has two tokens, against each alone.
+void checkDecodingBehindReset(Model &packed, Model &alone, Batch batch, const std::string &check, double bound,
+                              VerifyReport &report) {
+  const int64_t vocab = alone.vocab();
+  const std::vector<Document> documents = documentsOf(batch);
   auto decoder = packed.decoder(1);
   for (const auto &[b, begin, end] : documents) {
     if (b > 0)
@@ -274,9 +295,8 @@ void checkDocuments(Model &packed, Model &alone, Batch batch, VerifyReport &repo
     const HostSpan all = full.view();
     HostSpan expected{all.dtype, static_cast<std::byte *>(all.data) + (document.T - 1) * vocab * dtypeSize(all.dtype),
                       vocab};
-    report.add("decoding behind a reset = separate run",
-               "tokens " + std::to_string(begin) + " to " + std::to_string(end - 1),
-               relativeError(last.view(), expected), kFormBound);
+    report.add(check, "tokens " + std::to_string(begin) + " to " + std::to_string(end - 1),
+               relativeError(last.view(), expected), bound);
   }
 }
 
@@ -306,10 +326,10 @@ void tool::addHalf(VerifyReport &report, const std::string &check, const std::st
 }
 
 void tool::climbLadder(const LadderModels &models, const LadderSizes &sizes, VerifyReport &report) {
-  auto &[token64, chunk64, chunk32, documents64, chunk16] = models;
+  auto &[token64, chunk64, chunk32, documents64, documents32, chunk16] = models;
   for (Model *model : {&token64, &chunk64, &chunk32})
     randomWeights(*model, sizes.seed);
-  for (Model *model : {documents64, chunk16})
+  for (Model *model : {documents64, documents32, chunk16})
     if (model)
       randomWeights(*model, sizes.seed);
   const int64_t vocab = token64.vocab(), longest = *std::max_element(sizes.lengths.begin(), sizes.lengths.end());
@@ -328,7 +348,8 @@ void tool::climbLadder(const LadderModels &models, const LadderSizes &sizes, Ver
   Batch middle = batchOf(std::min<int64_t>(65, longest)), whole = batchOf(longest);
   checkDifferences(token64, middle, sizes.seed, "gradients, token = differences", report);
   checkDifferences(chunk64, middle, sizes.seed, "gradients, chunk = differences", report);
-  report.add("decoding = full forward", lengthText(longest), decodingError(chunk64, whole), kFormBound);
+  checkDecoding(chunk64, whole, "decoding = full forward", kFormBound, report);
+  checkDecoding(chunk32, whole, "f32 decoding = full forward", kSingleDecodingBound, report);
   {
     HostTensor wide = logits(chunk64, whole), narrow = logits(chunk32, whole);
     report.add("f32 = f64", lengthText(longest), relativeError(narrow.view(), wide.view()), kSingleBound);
@@ -336,6 +357,11 @@ void tool::climbLadder(const LadderModels &models, const LadderSizes &sizes, Ver
   compareGradients(chunk32, chunk64, whole, "gradients, f32 = f64", kSingleGradientBound, report);
   if (chunk16)
     checkHalf(*chunk16, chunk64, whole, report);
-  if (documents64)
+  if (documents64) {
     checkDocuments(*documents64, chunk64, whole, report);
+    checkDecodingBehindReset(*documents64, chunk64, whole, "decoding behind a reset = separate run", kFormBound, report);
+  }
+  if (documents32)
+    checkDecodingBehindReset(*documents32, chunk32, whole, "f32 decoding behind a reset = separate run",
+                             kSingleDecodingBound, report);
 }

@@ -15,6 +15,7 @@ namespace tidegate::tool {
 struct LadderModels {
   train::Model &token64, &chunk64, &chunk32;
   train::Model *documents64 = nullptr; ///< Chunk form with documents; null if the program does not separate them.
+  train::Model *documents32 = nullptr; ///< The same in f32.
   train::Model *chunk16 = nullptr;     ///< bf16 on the GPU; null on the CPU.
 };
 
