@@ -634,7 +634,7 @@ void graphs(Engine &engine) {
       bindings.push_back(arrays.emplace_back(engine.stream, value, false).data);
     CudaExecutor executor(engine, test.plan, test.texts);
     std::vector<double> seconds;
-    executor.onStep = [&](size_t, int64_t, int64_t, double time) { seconds.push_back(time); };
+    executor.onStep = [&](const Turn &, int64_t, int64_t, double time) { seconds.push_back(time); };
     executor.run(1, 1, bindings);
     report("every step is timed", seconds.size() == 3 && std::ranges::min(seconds) > 0,
            number(std::ranges::max(seconds) * 1e6) + " us at most");
