@@ -99,10 +99,11 @@ struct Launch {
 
 /// C = op(A) op(B), or C += op(A) op(B) if it `adds`; row-major and contiguous.
 struct Product {
-  bool transA = false, transB = false, adds = false;
+  bool transA = false, transB = false;
   Extent m, n, k;
   Extent count; ///< Products of this size, one after the other in memory.
   int a = 0, b = 0, c = 0;
+  bool adds = false;
 
   /// In round `round` of its loop.
   double flops(int64_t B, int64_t T, int64_t round) const;
