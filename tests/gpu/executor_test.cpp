@@ -284,7 +284,7 @@ void rowBlocks() {
     for (int64_t tokens : {5, 300, 4000}) {
       const int64_t in = 64, out = 96;
       Case test;
-      Extent rows{.batch = 1, .tokens = 1}, block;
+      Extent block;
       block.blocks = {8};
       const int x = test.input(type, tokens * in), w = test.input(type, out * in), y = test.result(type, tokens * out);
       const int dw = test.result(sum, out * in);
