@@ -99,7 +99,8 @@ static void watch(Executor &executor, const std::string &entry, std::function<vo
     executor.onStep = nullptr;
     return;
   }
-  executor.onStep = [&executor, entry, sink = std::move(sink)](const runtime::Turn &turn, int64_t B, int64_t T, double seconds) {
+  executor.onStep = [&executor, entry, sink = std::move(sink)](const runtime::Turn &turn, int64_t B, int64_t T,
+                                                               double seconds) {
     const BenchReport::Row row = rowOf(executor.plan(), turn, B, T);
     sink({entry, row.what, row.where, seconds});
   };

@@ -33,9 +33,9 @@ std::string lineOf(const Plan &plan, const runtime::Step &step) {
                           line << " sum " << buffer(l.buffers[sum.argument]) << " -> " << buffer(sum.total);
                       },
                       [&](const runtime::Product &p) {
-                        line << "product " << buffer(p.c) << (p.adds ? " += " : " = ") << buffer(p.a) << (p.transA ? "^T " : " ")
-                             << buffer(p.b) << (p.transB ? "^T" : "") << "  m " << p.m.text() << ", n " << p.n.text()
-                             << ", k " << p.k.text();
+                        line << "product " << buffer(p.c) << (p.adds ? " += " : " = ") << buffer(p.a)
+                             << (p.transA ? "^T " : " ") << buffer(p.b) << (p.transB ? "^T" : "") << "  m "
+                             << p.m.text() << ", n " << p.n.text() << ", k " << p.k.text();
                         if (p.count.text() != "1")
                           line << ", " << p.count.text() << " times";
                       },

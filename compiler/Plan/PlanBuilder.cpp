@@ -150,13 +150,12 @@ private:
       }
       LogicalResult status =
           llvm::TypeSwitch<Operation *, LogicalResult>(&op)
-              .Case<func::CallOp, nn::MapOp, rec::ScanOp, rec::LoopOp, nn::BlocksOp, nn::CastRowsOp, nn::DotOp, nn::LookupOp, nn::LookupGradOp, nn::ReshapeOp,
-                    nn::ShortConvOp, nn::ShortConvInputGradOp, nn::ShortConvWeightGradOp, nn::PositionsOp,
-                    nn::AttentionOp, nn::AttentionGradOp>(
+              .Case<func::CallOp, nn::MapOp, rec::ScanOp, rec::LoopOp, nn::BlocksOp, nn::CastRowsOp, nn::DotOp,
+                    nn::LookupOp, nn::LookupGradOp, nn::ReshapeOp, nn::ShortConvOp, nn::ShortConvInputGradOp,
+                    nn::ShortConvWeightGradOp, nn::PositionsOp, nn::AttentionOp, nn::AttentionGradOp>(
                   [&](auto typed) { return add(typed, places); })
-              .Default([](Operation *op) {
-                return op->emitOpError("is not in a map: nn-fuse has to run before planning");
-              });
+              .Default(
+                  [](Operation *op) { return op->emitOpError("is not in a map: nn-fuse has to run before planning"); });
       if (failed(status))
         return failure();
     }
@@ -169,8 +168,8 @@ private:
   // Equal steps of a loop side by side: one step over several pieces
   //===--------------------------------------------------------------------===//
 
-  /// `first` and the products (maps) behind it that do the same to other values; alone outside of loops, and in blocks of
-  /// rows, whose sizes differ. What the function returns stays alone: it lies elsewhere.
+  /// `first` and the products (maps) behind it that do the same to other values; alone outside of loops, and in blocks
+  /// of rows, whose sizes differ. What the function returns stays alone: it lies elsewhere.
   SmallVector<Operation *> equalNeighbours(Operation &first) {
     SmallVector<Operation *> equal{&first};
     auto mayJoin = [&](Operation &op) {

@@ -5,12 +5,12 @@
 
 namespace tidegate::autodiff {
 
-/// The ops from hidden rows to logits: a product, mostly, and what follows it (a bias, a soft cap). They work row by row.
-/// Empty for a model whose logits come from elsewhere (a lookup, say).
+/// The ops from hidden rows to logits: a product, mostly, and what follows it (a bias, a soft cap). They work row by
+/// row. Empty for a model whose logits come from elsewhere (a lookup, say).
 struct Head {
   mlir::Value logits;
-  llvm::SmallVector<mlir::Operation *> ops;  ///< In the order of the model.
-  llvm::SmallVector<mlir::Value> operands; ///< What they read; the logits if there are no ops.
+  llvm::SmallVector<mlir::Operation *> ops; ///< In the order of the model.
+  llvm::SmallVector<mlir::Value> operands;  ///< What they read; the logits if there are no ops.
 
   /// Blocks in which rows are worth being worked on: as many as a row of logits is wider than one of the operands, at
   /// most 8. Fewer rows at a time would make products small.

@@ -25,7 +25,7 @@ struct LossBuilder {
   Location loc;
   RankedTensorType ids, column, scalar;
   Head head;
-  func::FuncOp hidden = {}; ///< Arguments of the model -> what the head reads and is no argument.
+  func::FuncOp hidden = {};        ///< Arguments of the model -> what the head reads and is no argument.
   llvm::BitVector onlyInHead = {}; ///< The model's arguments that @model.hidden does not take.
 
   static FailureOr<LossBuilder> of(func::FuncOp model);
@@ -142,7 +142,8 @@ ValueRange LossBuilder::inBlocks(func::FuncOp function, ValueRange operands) {
   const int64_t blocks = head.blocks();
   if (blocks == 1)
     return func::CallOp::create(builder, loc, function, operands).getResults();
-  return nn::BlocksOp::create(builder, loc, function.getResultTypes(), function.getName(), blocks, operands).getResults();
+  return nn::BlocksOp::create(builder, loc, function.getResultTypes(), function.getName(), blocks, operands)
+      .getResults();
 }
 
 //===----------------------------------------------------------------------===//
@@ -225,7 +226,8 @@ FailureOr<func::FuncOp> LossBuilder::lossAndGrads(func::FuncOp nllGrad, Differen
   Operation *forward = &body.back();
   builder.setInsertionPointToEnd(&body);
   SmallVector<Value> operands = headOperands(entry, forward->getResults());
-  const SmallVector<Value> differentiated(llvm::make_filter_range(operands, [](Value v) { return isFloat(v.getType()); }));
+  const SmallVector<Value> differentiated(
+      llvm::make_filter_range(operands, [](Value v) { return isFloat(v.getType()); }));
   Value one = nn::constant(builder, loc, 1.0, scalar.getElementType());
   Value count = nn::MaximumOp::create(builder, loc, countOf(entry.getArgument(1)), one);
   Value factor = nn::DivOp::create(builder, loc, one, count);
@@ -255,7 +257,8 @@ FailureOr<func::FuncOp> LossBuilder::lossAndGrads(func::FuncOp nllGrad, Differen
 FailureOr<LossFunctions> autodiff::buildLossAndGradients(func::FuncOp model, const AutodiffOptions &options) {
   auto module = model->getParentOfType<ModuleOp>();
   const std::string hidden = (model.getName() + ".hidden").str();
-  for (StringRef name : {StringRef(hidden), StringRef("nll"), StringRef("nll.grad"), StringRef("loss"), StringRef("loss_and_grads")})
+  for (StringRef name :
+       {StringRef(hidden), StringRef("nll"), StringRef("nll.grad"), StringRef("loss"), StringRef("loss_and_grads")})
     if (Operation *other = module.lookupSymbol(name)) {
       auto diag = model.emitOpError("needs the name '") << name << "' for its loss, but it is taken";
       diag.attachNote(other->getLoc()) << "by this definition";

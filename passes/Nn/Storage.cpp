@@ -103,7 +103,8 @@ private:
     auto callee = module.lookupSymbol<func::FuncOp>(name);
     for (auto [operand, argument] : llvm::zip(call->getOperands(), callee.getArguments()))
       same.unionSets(operand, argument);
-    for (auto [result, returned] : llvm::zip(call->getResults(), callee.getBody().front().getTerminator()->getOperands()))
+    for (auto [result, returned] :
+         llvm::zip(call->getResults(), callee.getBody().front().getTerminator()->getOperands()))
       same.unionSets(result, returned);
   }
 

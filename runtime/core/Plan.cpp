@@ -15,9 +15,7 @@ int64_t RowBlocks::rowsOf(int64_t n, int64_t B, int64_t T) const {
   return std::clamp<int64_t>(B * T - n * rows(B, T), 0, rows(B, T));
 }
 
-int64_t RowBlocks::used(int64_t B, int64_t T) const {
-  return B * T == 0 ? 0 : (B * T + rows(B, T) - 1) / rows(B, T);
-}
+int64_t RowBlocks::used(int64_t B, int64_t T) const { return B * T == 0 ? 0 : (B * T + rows(B, T) - 1) / rows(B, T); }
 
 int64_t Extent::at(int64_t B, int64_t T, int64_t n) const {
   int64_t size = constant;

@@ -15,8 +15,8 @@
 
 namespace tidegate::runtime {
 
-/// constant * B^batch * T^tokens * product of ceil(T / chunk) over `chunks` and of ceil(T / chunk) + 1 over `bounds`, and
-/// of the rows of a block over `blocks`.
+/// constant * B^batch * T^tokens * product of ceil(T / chunk) over `chunks` and of ceil(T / chunk) + 1 over `bounds`,
+/// and of the rows of a block over `blocks`.
 struct Extent {
   int64_t constant = 1;
   int batch = 0, tokens = 0;
@@ -53,8 +53,8 @@ struct Kernel {
   Whole whole = {};
 };
 
-/// One of equal pieces of another buffer: piece n + `shift`, where a loop is at chunk or block n (`perChunk`), or N + `shift`
-/// of N chunks of `chunk` tokens (`fromEnd`), or `shift`.
+/// One of equal pieces of another buffer: piece n + `shift`, where a loop is at chunk or block n (`perChunk`), or N +
+/// `shift` of N chunks of `chunk` tokens (`fromEnd`), or `shift`.
 struct View {
   int of = -1;
   Extent stride; ///< Elements of a piece.

@@ -11,8 +11,8 @@
 
 namespace tidegate::runtime::cuda {
 
-/// C = op(A) op(B), or C += op(A) op(B) if it `adds`, row-major and contiguous: op(A) is m x k, op(B) k x n; op(X) is X transposed when its flag is set.
-/// `count` products of this size lie one after the other in memory.
+/// C = op(A) op(B), or C += op(A) op(B) if it `adds`, row-major and contiguous: op(A) is m x k, op(B) k x n; op(X) is X
+/// transposed when its flag is set. `count` products of this size lie one after the other in memory.
 struct MatrixProduct {
   bool transA = false, transB = false;
   int64_t m = 0, n = 0, k = 0, count = 1;

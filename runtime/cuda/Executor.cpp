@@ -21,16 +21,8 @@ Dtype floatTypeOf(const Buffer &buffer) { return buffer.elementBytes == 2 ? Dtyp
 /// In round n of its loop.
 MatrixProduct productOf(const Plan &plan, const Product &p, int64_t B, int64_t T, int64_t n) {
   auto type = [&](int buffer) { return floatTypeOf(plan.buffers[buffer]); };
-  return {p.transA,
-          p.transB,
-          p.m.at(B, T, n),
-          p.n.at(B, T, n),
-          p.k.at(B, T, n),
-          p.count.at(B, T, n),
-          type(p.a),
-          type(p.b),
-          type(p.c),
-          p.adds};
+  return {p.transA,  p.transB,  p.m.at(B, T, n), p.n.at(B, T, n), p.k.at(B, T, n), p.count.at(B, T, n),
+          type(p.a), type(p.b), type(p.c),       p.adds};
 }
 
 std::string sizesText(int64_t B, int64_t T) { return std::to_string(B) + " x " + std::to_string(T) + " tokens"; }
@@ -136,7 +128,8 @@ struct CudaExecutor::Run {
   }
 
   void multiply(const Product &p) const {
-    executor.engine.blas.multiply(stream(), productOf(plan(), p, B, T, chunk), address[p.a], address[p.b], address[p.c]);
+    executor.engine.blas.multiply(stream(), productOf(plan(), p, B, T, chunk), address[p.a], address[p.b],
+                                  address[p.c]);
   }
 
   void copy(const Copy &c) const {

@@ -104,8 +104,8 @@ TEST_P(LossBlocksTest, LossAndGradientsAreThoseOfWholeLogits) {
 
 // One row; fewer than fill a block; blocks without rows; a shorter last block; whole blocks.
 INSTANTIATE_TEST_SUITE_P(Sizes, LossBlocksTest,
-                         testing::Values(Sizes{1, 1}, Sizes{1, 2}, Sizes{3, 5}, Sizes{1, 17}, Sizes{2, 41}, Sizes{3, 43},
-                                         Sizes{4, 32}, Sizes{5, 61}));
+                         testing::Values(Sizes{1, 1}, Sizes{1, 2}, Sizes{3, 5}, Sizes{1, 17}, Sizes{2, 41},
+                                         Sizes{3, 43}, Sizes{4, 32}, Sizes{5, 61}));
 
 TEST(LossBlocksGateTest, RowsFromOutsideAndTheirGradients) { expectThoseOfWholeLogits(*modelOf(kGate), {2, 41}); }
 
