@@ -58,15 +58,17 @@ double cudaProductRate(Precision precision) {
   return best;
 }
 
-/// A line of the report for one step of the plan.
-BenchReport::Row rowOf(const runtime::Plan &plan, const runtime::Step &step, int64_t B, int64_t T) {
+/// A line of the report for one turn of a step of the plan.
+BenchReport::Row rowOf(const runtime::Plan &plan, const runtime::Turn &turn, int64_t B, int64_t T) {
+  const runtime::Step &step = plan.steps[turn.step];
   BenchReport::Row row;
   row.where = step.where;
   if (auto *p = std::get_if<runtime::Product>(&step.what)) {
-    int64_t m = p->m.at(B, T), n = p->n.at(B, T), k = p->k.at(B, T), count = p->count.at(B, T);
+    const auto size = [&](const runtime::Extent &extent) { return extent.at(B, T, turn.n); };
+    const int64_t m = size(p->m), n = size(p->n), k = size(p->k), count = size(p->count);
     row.what = "product " + (count > 1 ? std::to_string(count) + " x " : "") + std::to_string(m) + " x " +
                std::to_string(n) + " x " + std::to_string(k);
-    row.flops = 2.0 * double(count) * double(m) * double(n) * double(k);
+    row.flops = p->flops(B, T, turn.n);
   } else if (auto *l = std::get_if<runtime::Launch>(&step.what)) {
     row.what = plan.kernels[l->kernel].name;
     row.flops = l->flopsPerToken * double(B) * double(T);
@@ -97,8 +99,9 @@ static void watch(Executor &executor, const std::string &entry, std::function<vo
     executor.onStep = nullptr;
     return;
   }
-  executor.onStep = [&executor, entry, sink = std::move(sink)](size_t i, int64_t B, int64_t T, double seconds) {
-    const BenchReport::Row row = rowOf(executor.plan(), executor.plan().steps[i], B, T);
+  executor.onStep = [&executor, entry, sink = std::move(sink)](const runtime::Turn &turn, int64_t B, int64_t T,
+                                                               double seconds) {
+    const BenchReport::Row row = rowOf(executor.plan(), turn, B, T);
     sink({entry, row.what, row.where, seconds});
   };
 }
@@ -141,8 +144,8 @@ BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t
   model->trainStep({ids, labels, B, T}, config); // warm up: memory, code, threads
 
   std::map<std::string, BenchReport::Row> rows;
-  auto onStep = [&](size_t i, int64_t, int64_t, double seconds) {
-    auto row = rowOf(plan, plan.steps[i], B, T);
+  auto onStep = [&](const runtime::Turn &turn, int64_t, int64_t, double seconds) {
+    auto row = rowOf(plan, turn, B, T);
     auto &sum = rows.try_emplace(row.what, BenchReport::Row{row.what, row.where, 0, 0, 0}).first->second;
     ++sum.calls;
     sum.seconds += seconds;

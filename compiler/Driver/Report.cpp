@@ -33,9 +33,9 @@ std::string lineOf(const Plan &plan, const runtime::Step &step) {
                           line << " sum " << buffer(l.buffers[sum.argument]) << " -> " << buffer(sum.total);
                       },
                       [&](const runtime::Product &p) {
-                        line << "product " << buffer(p.c) << " = " << buffer(p.a) << (p.transA ? "^T " : " ")
-                             << buffer(p.b) << (p.transB ? "^T" : "") << "  m " << p.m.text() << ", n " << p.n.text()
-                             << ", k " << p.k.text();
+                        line << "product " << buffer(p.c) << (p.adds ? " += " : " = ") << buffer(p.a)
+                             << (p.transA ? "^T " : " ") << buffer(p.b) << (p.transB ? "^T" : "") << "  m "
+                             << p.m.text() << ", n " << p.n.text() << ", k " << p.k.text();
                         if (p.count.text() != "1")
                           line << ", " << p.count.text() << " times";
                       },
@@ -93,8 +93,9 @@ std::string lineOf(const Plan &plan, const runtime::Step &step) {
   if (step.loop >= 0) {
     const runtime::Loop &loop = plan.loops[step.loop];
     const std::string chunk = std::to_string(loop.chunk);
-    line << (loop.isLast ? "  in the last chunk of " + chunk
-                         : "  in each chunk of " + chunk + " but the last" + (loop.isReverse ? ", backwards" : ""));
+    line << (loop.blocks   ? "  in each of " + std::to_string(loop.blocks) + " blocks of rows"
+             : loop.isLast ? "  in the last chunk of " + chunk
+                           : "  in each chunk of " + chunk + " but the last" + (loop.isReverse ? ", backwards" : ""));
   }
   if (!step.where.empty())
     line << "  // " << step.where;

@@ -150,13 +150,12 @@ private:
       }
       LogicalResult status =
           llvm::TypeSwitch<Operation *, LogicalResult>(&op)
-              .Case<func::CallOp, nn::MapOp, rec::ScanOp, rec::LoopOp, nn::CastRowsOp, nn::DotOp, nn::LookupOp, nn::LookupGradOp, nn::ReshapeOp,
-                    nn::ShortConvOp, nn::ShortConvInputGradOp, nn::ShortConvWeightGradOp, nn::PositionsOp,
-                    nn::AttentionOp, nn::AttentionGradOp>(
+              .Case<func::CallOp, nn::MapOp, rec::ScanOp, rec::LoopOp, nn::BlocksOp, nn::CastRowsOp, nn::DotOp,
+                    nn::LookupOp, nn::LookupGradOp, nn::ReshapeOp, nn::ShortConvOp, nn::ShortConvInputGradOp,
+                    nn::ShortConvWeightGradOp, nn::PositionsOp, nn::AttentionOp, nn::AttentionGradOp>(
                   [&](auto typed) { return add(typed, places); })
-              .Default([](Operation *op) {
-                return op->emitOpError("is not in a map: nn-fuse has to run before planning");
-              });
+              .Default(
+                  [](Operation *op) { return op->emitOpError("is not in a map: nn-fuse has to run before planning"); });
       if (failed(status))
         return failure();
     }
@@ -169,8 +168,8 @@ private:
   // Equal steps of a loop side by side: one step over several pieces
   //===--------------------------------------------------------------------===//
 
-  /// `first` and the products (maps) behind it that do the same to other values; alone outside of loops. What the
-  /// function returns stays alone: it lies elsewhere.
+  /// `first` and the products (maps) behind it that do the same to other values; alone outside of loops, and in blocks
+  /// of rows, whose sizes differ. What the function returns stays alone: it lies elsewhere.
   SmallVector<Operation *> equalNeighbours(Operation &first) {
     SmallVector<Operation *> equal{&first};
     auto mayJoin = [&](Operation &op) {
@@ -179,7 +178,7 @@ private:
         return false;
       return llvm::none_of(op.getUsers(), [](Operation *user) { return user->hasTrait<OpTrait::IsTerminator>(); });
     };
-    if (loop < 0 || !mayJoin(first))
+    if (loop < 0 || plan.loops[loop].blocks || !mayJoin(first))
       return equal;
     const std::string key = cpu::kernelKey(&first);
     for (Operation *op = first.getNextNode(); mayJoin(*op) && op->getName() == first.getName(); op = op->getNextNode()) {
@@ -593,15 +592,94 @@ private:
   }
 
   /// What a step computed becomes a piece of a buffer outside; what is not its own, or leaves twice, is copied.
-  LogicalResult bindPiece(rec::LoopOp op, const Place &place, int piece) {
+  LogicalResult bindPiece(Operation *op, const Place &place, int piece) {
     runtime::Buffer &buffer = plan.buffers[place.buffer];
     const runtime::Buffer &to = plan.buffers[piece];
     if (buffer.elementBytes != to.elementBytes)
-      return op.emitOpError("expects states of a step in the element type in which they are kept");
+      return op->emitOpError("expects what a step computes in the element type in which it is kept");
     if (place.buffer < firstOwn || buffer.isBound() || buffer.isView())
-      addStep(op.getLoc(), runtime::Copy{place.buffer, piece});
+      addStep(op->getLoc(), runtime::Copy{place.buffer, piece});
     else
       buffer.view = to.view;
+    return success();
+  }
+
+  //===--------------------------------------------------------------------===//
+  // Blocks of rows
+  //===--------------------------------------------------------------------===//
+
+  static bool hasRows(Value v) { return nn::rowRank(tensorOf(v)) > 0; }
+
+  /// The product that a function returns and uses for nothing else.
+  static nn::DotOp returnedProduct(Value v) {
+    for (; v.hasOneUse() && v.getDefiningOp<nn::ReshapeOp>(); v = v.getDefiningOp()->getOperand(0)) {
+    }
+    return v.hasOneUse() ? v.getDefiningOp<nn::DotOp>() : nn::DotOp();
+  }
+
+  /// A value as a block has it: one batch row of the rows of `block`.
+  Place blockPlace(Value v, Extent block, int of) {
+    Place place = sizedPlace({fixed(1), block}, tensorOf(v), 2);
+    place.buffer = addView(place, of, {.stride = {}, .perChunk = true});
+    return place;
+  }
+
+  /// Rows are pieces of buffers. Sums start at zero outside of the loop: a product adds to its sum in each block; of
+  /// other sums there is a piece per block, and the pieces are added behind the loop.
+  LogicalResult add(nn::BlocksOp op, DenseMap<Value, Place> &places) {
+    const Place first = places.lookup(*llvm::find_if(op.getInputs(), hasRows));
+    if (loop >= 0 || first.product(0, 2).text() != "B T")
+      return op.emitOpError("expects the tokens of the batch as its rows");
+    auto function = op->getParentOfType<ModuleOp>().lookupSymbol<func::FuncOp>(op.getCallee());
+    Block &body = function.getBody().front();
+    Extent block;
+    block.blocks = {int64_t(op.getCount())};
+    DenseMap<Value, Place> inner;
+    for (auto [v, argument] : llvm::zip(op.getInputs(), body.getArguments())) {
+      const Place from = places.lookup(v);
+      inner[argument] = hasRows(v) ? blockPlace(v, block, from.buffer) : from;
+    }
+    SmallVector<int> pieces; // per result
+    for (auto [v, returned] : llvm::zip(op.getResults(), body.getTerminator()->getOperands())) {
+      places[v] = newPlace(v, hasRows(v) ? first.dims : ArrayRef<Extent>());
+      const Place place = places[v];
+      if (hasRows(v)) {
+        pieces.push_back(blockPlace(v, block, place.buffer).buffer);
+        continue;
+      }
+      int zeros = place.buffer;
+      if (!returnedProduct(returned)) {
+        zeros = addBuffer(fixed(op.getCount()) * place.elements(), tensorOf(v));
+        plan.buffers[zeros].elementBytes = plan.buffers[place.buffer].elementBytes;
+      }
+      addStep(op.getLoc(), runtime::Repeat{-1, zeros, fixed(1), plan.buffers[zeros].elements});
+      pieces.push_back(zeros == place.buffer ? zeros : addView(place, zeros, {.stride = {}, .perChunk = true}));
+    }
+
+    loop = plan.loops.size();
+    plan.loops.push_back({.blocks = int64_t(op.getCount())});
+    firstOwn = plan.buffers.size();
+    const size_t firstStep = plan.steps.size();
+    SmallVector<Place> results;
+    if (failed(follow(function, inner, results)))
+      return failure();
+    for (auto [place, piece] : llvm::zip(results, pieces)) {
+      if (plan.buffers[piece].isView()) {
+        if (failed(bindPiece(op, place, piece)))
+          return failure();
+        continue;
+      }
+      for (runtime::Step &step : llvm::drop_begin(plan.steps, firstStep))
+        if (auto *product = std::get_if<runtime::Product>(&step.what); product && product->c == place.buffer) {
+          product->c = piece;
+          product->adds = true;
+        }
+    }
+    loop = -1;
+    for (auto [v, piece] : llvm::zip(op.getResults(), pieces))
+      if (!hasRows(v) && plan.buffers[piece].isView())
+        addStep(op.getLoc(), runtime::SumPieces{plan.buffers[piece].view.of, places[v].buffer, fixed(op.getCount()),
+                                                places[v].elements()});
     return success();
   }
 

@@ -302,17 +302,22 @@ static FailureOr<Tensors> runFunction(func::FuncOp func, Operands operands) {
   return runBlock(func.getBody().front(), env);
 }
 
+static FailureOr<Tensors> runCallee(Operation *op, FlatSymbolRefAttr name, Operands operands) {
+  auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(op, name);
+  if (!callee)
+    return op->emitOpError("calls an unknown function '") << name.getValue() << "'";
+  return runFunction(callee, operands);
+}
+
 static FailureOr<Tensors> evaluate(Operation *op, Operands operands) {
   if (auto scan = dyn_cast<rec::ScanOp>(op))
     return Scan(scan, operands).run();
   if (auto map = dyn_cast<nn::MapOp>(op))
     return evaluateMap(map, operands);
-  if (auto call = dyn_cast<func::CallOp>(op)) {
-    auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr());
-    if (!callee)
-      return call.emitOpError("calls an unknown function '") << call.getCallee() << "'";
-    return runFunction(callee, operands);
-  }
+  if (auto call = dyn_cast<func::CallOp>(op))
+    return runCallee(op, call.getCalleeAttr(), operands);
+  if (auto blocks = dyn_cast<nn::BlocksOp>(op)) // in one block
+    return runCallee(op, blocks.getCalleeAttr(), operands);
   bool isKnown = false;
   for (auto family : {evaluateConv, evaluateAttention}) {
     FailureOr<Tensors> results = family(op, operands, isKnown);

@@ -2,6 +2,7 @@
 #include "ir/Nn/NnOps.h"
 
 #include "mlir/IR/Builders.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
 #include "llvm/ADT/SmallBitVector.h"
 
 using namespace mlir;
@@ -385,6 +386,30 @@ LogicalResult MapOp::verify() {
   for (auto [i, v] : llvm::enumerate(getResults()))
     if (failed(check(v.getType(), getResultRows()[i], yield.getValues()[i].getType(), "result", i)))
       return failure();
+  return success();
+}
+
+LogicalResult BlocksOp::verify() {
+  auto rowsOf = [](Value v) { return rowRank(cast<RankedTensorType>(v.getType())); };
+  if (getCount() < 1) // blocks_c3
+    return emitOpError("expects at least 1 block, but got ") << getCount();
+  for (ValueRange values : {ValueRange(getInputs()), ValueRange(getResults())})
+    for (Value v : values)
+      if (rowsOf(v) != 0 && rowsOf(v) != 2) // blocks_c2
+        return emitOpError("expects two row dimensions or none, but got ") << v.getType();
+  if (llvm::none_of(getInputs(), [&](Value v) { return rowsOf(v) == 2; })) // blocks_c2
+    return emitOpError("expects an operand with row dimensions");
+  return success();
+}
+
+LogicalResult BlocksOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto function = symbols.lookupNearestSymbolFrom<FunctionOpInterface>(*this, getCalleeAttr());
+  if (!function) // blocks_c1
+    return emitOpError("calls '") << getCallee() << "', which is no function";
+  auto want = FunctionType::get(getContext(), getOperandTypes(), getResultTypes());
+  if (function.getFunctionType() != want) // blocks_c1
+    return emitOpError("needs a function of type ")
+           << want << ", but '" << getCallee() << "' has type " << function.getFunctionType();
   return success();
 }
 

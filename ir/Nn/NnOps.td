@@ -4,6 +4,7 @@
 
 include "mlir/IR/EnumAttr.td"
 include "mlir/IR/OpBase.td"
+include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/ControlFlowInterfaces.td"
 include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
@@ -465,6 +466,34 @@ def Nn_MapOp : Nn_Op<"map", [Pure, SingleBlock, IsolatedFromAbove]> {
     `rows` $row_rank `(` $inputs `)` `operand_rows` $operand_rows `result_rows` $result_rows $body attr-dict
     `:` functional-type($inputs, $results)
   }];
+  let hasVerifier = 1;
+}
+
+def Nn_BlocksOp : Nn_Op<"blocks", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "A call that is made for blocks of rows";
+  let description = [{
+    What a call of `callee` computes, for a function that works row by row: a
+    result with row dimensions depends on the same row of the operands and on
+    operands without row dimensions; one without is a sum over all rows.
+
+    The B T rows are cut into at most `count` blocks, and the function runs for
+    one after another: what it computes on the way is never there for all rows.
+    Rows of results are put one behind another; sums are added in the order of
+    the blocks. In a block the function sees one batch row of so many tokens.
+
+    Constraints: (C1) `callee` names a function, whose type is that of operands
+    and results; (C2) row dimensions are two, `? x ?`, and an operand has them;
+    (C3) `count` is at least 1.
+
+    Example, a product whose result is too large to be kept, and the gradient of its weight:
+    ```mlir
+    %nll, %dw = nn.blocks @head 8 (%x, %labels, %w)
+      : (tensor<?x?x8xf32>, tensor<?x?xi32>, tensor<100x8xf32>) -> (tensor<?x?x1xf32>, tensor<100x8xf32>)
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$callee, I64Attr:$count, Variadic<AnyRankedTensor>:$inputs);
+  let results = (outs Variadic<Nn_Float>:$results);
+  let assemblyFormat = "$callee $count `(` $inputs `)` attr-dict `:` functional-type($inputs, $results)";
   let hasVerifier = 1;
 }
 

@@ -37,7 +37,11 @@ def BuildLossPass : Pass<"build-loss", "::mlir::ModuleOp"> {
     - `@loss_and_grads(%ids, %labels, weights...)`: their mean and its gradient
       by every weight.
 
-    Example: `tests/passes/Autodiff/build-loss.mlir`.
+    Both call `@model.hidden`, the model without its last product, for the whole
+    batch, and the rest (`@nll`, `@nll.grad`) for blocks of rows (`nn.blocks`), of
+    which there are as many as a row of logits is wider than a hidden row, at most 8.
+
+    Examples: `tests/passes/Autodiff/build-loss.mlir`, `build-loss-head.mlir`.
   }];
   let options = [
     Option<"model", "model", "std::string", /*default=*/"\"model\"", "The function that gives the logits">,

@@ -76,6 +76,7 @@ public:
       for (StringRef name : {loop.getStep(), loop.getLast()})
         roundOperands(module.lookupSymbol<func::FuncOp>(name));
     });
+    module.walk([&](BlocksOp blocks) { castShared(blocks); });
     for (auto function : module.getOps<func::FuncOp>())
       castOperands(function);
     for (auto function : module.getOps<func::FuncOp>())
@@ -86,12 +87,9 @@ private:
   void link(func::FuncOp function) {
     for (Operation &op : function.getBody().front()) {
       if (auto call = dyn_cast<func::CallOp>(op)) {
-        auto callee = module.lookupSymbol<func::FuncOp>(call.getCallee());
-        for (auto [operand, argument] : llvm::zip(call.getOperands(), callee.getArguments()))
-          same.unionSets(operand, argument);
-        for (auto [result, returned] :
-             llvm::zip(call.getResults(), callee.getBody().front().getTerminator()->getOperands()))
-          same.unionSets(result, returned);
+        linkCall(call, call.getCallee());
+      } else if (auto blocks = dyn_cast<BlocksOp>(op)) {
+        linkCall(blocks, blocks.getCallee());
       } else if (isa<ReshapeOp, CastRowsOp>(op)) {
         same.unionSets(op.getOperand(0), op.getResult(0));
       } else if (auto loop = dyn_cast<rec::LoopOp>(op)) {
@@ -99,6 +97,15 @@ private:
         link(loop, loop.getLast());
       }
     }
+  }
+
+  void linkCall(Operation *call, StringRef name) {
+    auto callee = module.lookupSymbol<func::FuncOp>(name);
+    for (auto [operand, argument] : llvm::zip(call->getOperands(), callee.getArguments()))
+      same.unionSets(operand, argument);
+    for (auto [result, returned] :
+         llvm::zip(call->getResults(), callee.getBody().front().getTerminator()->getOperands()))
+      same.unionSets(result, returned);
   }
 
   /// A loop and a function of its steps.
@@ -186,6 +193,19 @@ private:
             with = cast(dot, operand.get());
           operand.set(with);
         }
+  }
+
+  /// What all blocks of rows read in products alone is cast before the first. The function is called nowhere else.
+  void castShared(BlocksOp blocks) {
+    auto function = module.lookupSymbol<func::FuncOp>(blocks.getCallee());
+    for (auto [operand, argument] : llvm::zip(blocks->getOpOperands(), function.getArguments())) {
+      auto isProduct = [](Operation *user) { return isa<DotOp>(user); };
+      if (rowsOf(tensorOf(argument)) > 0 || !isFloat(argument) || argument.use_empty() || !isExact(argument) ||
+          !llvm::all_of(argument.getUsers(), isProduct))
+        continue;
+      operand.set(cast(blocks, operand.get()));
+      casts.insert(argument);
+    }
   }
 
   /// A map that copies rows of the last dimension.

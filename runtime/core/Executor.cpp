@@ -33,7 +33,9 @@ struct Run {
   std::byte *scratch;
   int64_t scratchStride;
   int threads; // as many as there is scratch for
-  int64_t chunk = 0; // of a loop
+  int64_t chunk = 0; // or block, of a loop
+
+  int64_t size(const Extent &extent) const { return extent.at(B, T, chunk); }
 
   template <typename T>
   T *as(int buffer) const {
@@ -45,7 +47,7 @@ struct Run {
     std::vector<void *> buffers;
     for (int b : launch.buffers)
       buffers.push_back(address[b]);
-    int64_t items = launch.items.at(B, T);
+    int64_t items = size(launch.items);
     int64_t parts = launch.isScan ? items : std::min(items, Plan::kParts);
     if (kernel.whole) {
       parts = kernel.whole(buffers.data(), items, B, T);
@@ -76,15 +78,15 @@ struct Run {
 
   template <typename T>
   void multiply(const Product &p) const {
-    int64_t m = p.m.at(B, this->T), n = p.n.at(B, this->T), k = p.k.at(B, this->T);
-    for (int64_t i = 0; i < p.count.at(B, this->T); ++i)
+    int64_t m = size(p.m), n = size(p.n), k = size(p.k);
+    for (int64_t i = 0; i < size(p.count); ++i)
       gemm(p.transA, p.transB, m, n, k, T(1), as<T>(p.a) + i * m * k, p.transA ? m : k, as<T>(p.b) + i * k * n,
-           p.transB ? k : n, T(0), as<T>(p.c) + i * m * n, n);
+           p.transB ? k : n, T(p.adds), as<T>(p.c) + i * m * n, n);
   }
   void operator()(const Product &p) const { plan.elementBytes == 8 ? multiply<double>(p) : multiply<float>(p); }
 
   void operator()(const Lookup &l) const {
-    int64_t count = l.count.at(B, T), bytes = l.width * plan.elementBytes;
+    int64_t count = size(l.count), bytes = l.width * plan.elementBytes;
     const int32_t *ids = as<int32_t>(l.ids);
     const auto *table = as<std::byte>(l.table);
     auto *out = as<std::byte>(l.out);
@@ -101,7 +103,7 @@ struct Run {
   /// sum runs in the order of the positions.
   template <typename T>
   void scatter(const LookupGrad &l) const {
-    int64_t count = l.count.at(B, this->T);
+    int64_t count = size(l.count);
     const int32_t *ids = as<int32_t>(l.ids);
     const T *in = as<T>(l.in);
     T *out = as<T>(l.out);
@@ -126,7 +128,7 @@ struct Run {
 
   template <typename T>
   void convolve(const ShortConv &s) const {
-    ShortConvSizes sizes{s.batch.at(B, this->T), s.tokens.at(B, this->T), s.channels, s.width};
+    ShortConvSizes sizes{size(s.batch), size(s.tokens), s.channels, s.width};
     const T *rows = as<T>(s.rows), *with = as<T>(s.with), *edge = s.edge < 0 ? nullptr : as<T>(s.edge);
     const int32_t *positions = s.positions < 0 ? nullptr : as<int32_t>(s.positions);
     T *outEdge = s.outEdge < 0 ? nullptr : as<T>(s.outEdge);
@@ -142,7 +144,7 @@ struct Run {
   void operator()(const ShortConv &s) const { plan.elementBytes == 8 ? convolve<double>(s) : convolve<float>(s); }
 
   void operator()(const Positions &p) const {
-    const int64_t rows = p.batch.at(B, T), tokens = p.tokens.at(B, T);
+    const int64_t rows = size(p.batch), tokens = size(p.tokens);
     for (int64_t b = 0; b < rows; ++b) {
       const int32_t first = p.first < 0 ? 0 : as<int32_t>(p.first)[b];
       if (p.out >= 0)
@@ -159,7 +161,7 @@ struct Run {
     return buffer < 0 ? nullptr : as<T>(buffer);
   }
   AttentionSizes sizesOf(const Attention &a) const {
-    return {a.batch.at(B, T), a.tokens.at(B, T), a.heads, a.keyHeads, a.keyWidth, a.valueWidth, a.window};
+    return {size(a.batch), size(a.tokens), a.heads, a.keyHeads, a.keyWidth, a.valueWidth, a.window};
   }
   template <typename T>
   AttentionInputs<T> inputsOf(const Attention &a) const {
@@ -188,12 +190,12 @@ struct Run {
 
   void operator()(const Copy &c) const {
     const Buffer &from = plan.buffers[c.from];
-    std::memcpy(address[c.to], address[c.from], from.elements.at(B, T) * from.elementBytes);
+    std::memcpy(address[c.to], address[c.from], size(from.elements) * from.elementBytes);
   }
 
   void operator()(const Repeat &r) const {
-    const int64_t bytes = r.elements.at(B, T) * plan.buffers[r.to].elementBytes;
-    for (int64_t i = 0; i < r.count.at(B, T); ++i)
+    const int64_t bytes = size(r.elements) * plan.buffers[r.to].elementBytes;
+    for (int64_t i = 0; i < size(r.count); ++i)
       if (r.from < 0)
         std::memset(as<std::byte>(r.to) + i * bytes, 0, bytes);
       else
@@ -202,7 +204,7 @@ struct Run {
 
   template <typename T>
   void sum(const SumPieces &s) const {
-    const int64_t elements = s.elements.at(B, this->T), count = s.count.at(B, this->T);
+    const int64_t elements = size(s.elements), count = size(s.count);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < elements; ++i) {
       T total = 0;
@@ -215,8 +217,8 @@ struct Run {
 
   template <typename T>
   void moveRows(const ChunkRows &c) const {
-    const int64_t tokens = c.tokens.at(B, this->T), first = chunk * c.chunk, group = c.numHeads / c.rowHeads;
-    const int64_t width = c.width, tiles = c.batch.at(B, this->T) * (c.isBack ? c.rowHeads : c.numHeads);
+    const int64_t tokens = size(c.tokens), first = chunk * c.chunk, group = c.numHeads / c.rowHeads;
+    const int64_t width = c.width, tiles = size(c.batch) * (c.isBack ? c.rowHeads : c.numHeads);
 #pragma omp parallel for schedule(static)
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t head = c.isBack ? tile : tile / group; // of `rows`, in all batch rows
@@ -284,12 +286,12 @@ void Executor::run(int64_t B, int64_t T, std::span<void *const> bindings) {
   }
   Run run{thePlan, B, T, addressesOf(thePlan, place, arena, bindings), scratch, scratchStride, threads};
   placeViews(thePlan, 0, B, T, run.address);
-  for (const Turn &turn : thePlan.turns(T)) {
+  for (const Turn &turn : thePlan.turns(B, T)) {
     auto start = std::chrono::steady_clock::now();
     if (turn.n != run.chunk)
       placeViews(thePlan, run.chunk = turn.n, B, T, run.address);
     std::visit(run, thePlan.steps[turn.step].what);
     if (onStep)
-      onStep(turn.step, B, T, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      onStep(turn, B, T, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
 }

@@ -28,8 +28,8 @@ public:
   const Plan &plan() const { return thePlan; }
   /// Bytes of the arena at this (B, T).
   int64_t arenaBytes(int64_t B, int64_t T);
-  /// Called after each step with its number, B, T and seconds; for profiles.
-  std::function<void(size_t, int64_t, int64_t, double)> onStep;
+  /// Called after each turn of a step with B, T and seconds; for profiles.
+  std::function<void(const Turn &, int64_t, int64_t, double)> onStep;
 
 private:
   const Layout &layout(int64_t B, int64_t T);

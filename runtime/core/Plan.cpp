@@ -6,23 +6,37 @@
 
 using namespace tidegate::runtime;
 
-int64_t Extent::at(int64_t B, int64_t T) const {
-  int64_t n = constant;
+int64_t RowBlocks::rows(int64_t B, int64_t T) const {
+  const int64_t least = (B * T + count - 1) / count;
+  return std::min(B * T, (least + kMultiple - 1) / kMultiple * kMultiple);
+}
+
+int64_t RowBlocks::rowsOf(int64_t n, int64_t B, int64_t T) const {
+  return std::clamp<int64_t>(B * T - n * rows(B, T), 0, rows(B, T));
+}
+
+int64_t RowBlocks::used(int64_t B, int64_t T) const { return B * T == 0 ? 0 : (B * T + rows(B, T) - 1) / rows(B, T); }
+
+int64_t Extent::at(int64_t B, int64_t T, int64_t n) const {
+  int64_t size = constant;
   for (int i = 0; i < batch; ++i)
-    n *= B;
+    size *= B;
   for (int i = 0; i < tokens; ++i)
-    n *= T;
+    size *= T;
   for (int64_t chunk : chunks)
-    n *= (T + chunk - 1) / chunk;
+    size *= (T + chunk - 1) / chunk;
   for (int64_t chunk : bounds)
-    n *= (T + chunk - 1) / chunk + 1;
-  return n;
+    size *= (T + chunk - 1) / chunk + 1;
+  for (int64_t count : blocks)
+    size *= RowBlocks{count}.rowsOf(n, B, T);
+  return size;
 }
 
 Extent Extent::operator*(const Extent &other) const {
-  Extent product{constant * other.constant, batch + other.batch, tokens + other.tokens, chunks, bounds};
+  Extent product{constant * other.constant, batch + other.batch, tokens + other.tokens, chunks, bounds, blocks};
   product.chunks.insert(product.chunks.end(), other.chunks.begin(), other.chunks.end());
   product.bounds.insert(product.bounds.end(), other.bounds.begin(), other.bounds.end());
+  product.blocks.insert(product.blocks.end(), other.blocks.begin(), other.blocks.end());
   return product;
 }
 
@@ -37,9 +51,16 @@ std::string Extent::text() const {
     word("T/" + std::to_string(chunk));
   for (int64_t chunk : bounds)
     word("(T/" + std::to_string(chunk) + "+1)");
+  for (int64_t count : blocks)
+    word("(B T/" + std::to_string(count) + ")");
   if (constant != 1 || words.empty())
     word(std::to_string(constant));
   return words;
+}
+
+double Product::flops(int64_t B, int64_t T, int64_t round) const {
+  return 2.0 * double(count.at(B, T, round)) * double(m.at(B, T, round)) * double(n.at(B, T, round)) *
+         double(k.at(B, T, round));
 }
 
 double Attention::pairs(int64_t B, int64_t T) const {
@@ -58,9 +79,11 @@ int64_t View::offset(int64_t n, int64_t B, int64_t T) const {
   return ((perChunk ? n : 0) + (fromEnd ? (T + chunk - 1) / chunk : 0) + shift) * stride.at(B, T);
 }
 
-int64_t Loop::count(int64_t T) const { return isLast ? 1 : (T + chunk - 1) / chunk - 1; }
+int64_t Loop::count(int64_t B, int64_t T) const {
+  return blocks ? RowBlocks{blocks}.used(B, T) : isLast ? 1 : (T + chunk - 1) / chunk - 1;
+}
 
-std::vector<Turn> Plan::turns(int64_t T) const {
+std::vector<Turn> Plan::turns(int64_t B, int64_t T) const {
   std::vector<Turn> all;
   for (size_t first = 0; first < steps.size();) {
     size_t end = first + 1;
@@ -70,7 +93,7 @@ std::vector<Turn> Plan::turns(int64_t T) const {
       all.push_back({first, 0});
     } else {
       const Loop &loop = loops[steps[first].loop];
-      const int64_t count = loop.count(T);
+      const int64_t count = loop.count(B, T);
       for (int64_t i = 0; i < count; ++i)
         for (size_t step = first; step < end; ++step)
           all.push_back({step, loop.isLast ? (T + loop.chunk - 1) / loop.chunk - 1 : loop.isReverse ? count - 1 - i : i});
@@ -82,10 +105,10 @@ std::vector<Turn> Plan::turns(int64_t T) const {
 
 double Plan::flops(int64_t B, int64_t T) const {
   double sum = 0;
-  for (const Turn &turn : turns(T)) {
+  for (const Turn &turn : turns(B, T)) {
     const Step &step = steps[turn.step];
     if (auto *p = std::get_if<Product>(&step.what))
-      sum += 2.0 * double(p->count.at(B, T)) * double(p->m.at(B, T)) * double(p->n.at(B, T)) * double(p->k.at(B, T));
+      sum += p->flops(B, T, turn.n);
     else if (auto *l = std::get_if<Launch>(&step.what))
       sum += l->flopsPerToken * double(B) * double(T);
     else if (auto *a = std::get_if<Attention>(&step.what))

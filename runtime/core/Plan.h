@@ -15,16 +15,30 @@
 
 namespace tidegate::runtime {
 
-/// constant * B^batch * T^tokens * product of ceil(T / chunk) over `chunks` and of ceil(T / chunk) + 1 over `bounds`.
+/// constant * B^batch * T^tokens * product of ceil(T / chunk) over `chunks` and of ceil(T / chunk) + 1 over `bounds`,
+/// and of the rows of a block over `blocks`.
 struct Extent {
   int64_t constant = 1;
   int batch = 0, tokens = 0;
   std::vector<int64_t> chunks = {};
   std::vector<int64_t> bounds = {}; ///< Places before, between and behind the chunks.
+  std::vector<int64_t> blocks = {}; ///< Numbers of blocks; see RowBlocks.
 
-  int64_t at(int64_t B, int64_t T) const;
+  /// In a loop over blocks of rows, for block n. The first is the largest.
+  int64_t at(int64_t B, int64_t T, int64_t n = 0) const;
   Extent operator*(const Extent &other) const;
   std::string text() const; ///< "B T 512"
+};
+
+/// The B T rows cut into `count` blocks at most. All have the same rows but the last, which may have fewer.
+struct RowBlocks {
+  /// Rows of a block are a multiple of this: whole tiles of matrix products, and pieces that begin where vectors may.
+  static constexpr int64_t kMultiple = 16;
+  int64_t count = 1;
+
+  int64_t rows(int64_t B, int64_t T) const; ///< Of the first block.
+  int64_t rowsOf(int64_t n, int64_t B, int64_t T) const;
+  int64_t used(int64_t B, int64_t T) const; ///< Blocks that have rows.
 };
 
 /// A compiled kernel; see compiler/CodeGen/CPU/Kernels.h for the contract.
@@ -39,8 +53,8 @@ struct Kernel {
   Whole whole = {};
 };
 
-/// One of equal pieces of another buffer: piece n + `shift`, where a loop is at chunk n (`perChunk`), or N + `shift`
-/// of N chunks of `chunk` tokens (`fromEnd`), or `shift`.
+/// One of equal pieces of another buffer: piece n + `shift`, where a loop is at chunk or block n (`perChunk`), or N +
+/// `shift` of N chunks of `chunk` tokens (`fromEnd`), or `shift`.
 struct View {
   int of = -1;
   Extent stride; ///< Elements of a piece.
@@ -83,12 +97,16 @@ struct Launch {
   double flopsPerToken = 0; ///< of matrix products inside, per token of the batch
 };
 
-/// C = op(A) op(B), row-major and contiguous.
+/// C = op(A) op(B), or C += op(A) op(B) if it `adds`; row-major and contiguous.
 struct Product {
   bool transA = false, transB = false;
   Extent m, n, k;
   Extent count; ///< Products of this size, one after the other in memory.
   int a = 0, b = 0, c = 0;
+  bool adds = false;
+
+  /// In round `round` of its loop.
+  double flops(int64_t B, int64_t T, int64_t round) const;
 };
 
 /// out[i, :] = table[ids[i], :], zeros for an id outside the table.
@@ -183,15 +201,17 @@ struct Step {
   int loop = -1;     ///< The loop that it belongs to.
 };
 
-/// Neighbouring steps that run once for each chunk of `chunk` tokens: for the last alone, or for the others.
+/// Neighbouring steps that run once for each chunk of `chunk` tokens: for the last alone, or for the others. Or, with
+/// `blocks`, once for each block of rows.
 struct Loop {
   int64_t chunk = 1;
   bool isLast = false, isReverse = false;
+  int64_t blocks = 0;
 
-  int64_t count(int64_t T) const;
+  int64_t count(int64_t B, int64_t T) const;
 };
 
-/// A step at its turn, in a loop for chunk n.
+/// A step at its turn, in a loop for chunk or block n.
 struct Turn {
   size_t step;
   int64_t n;
@@ -211,7 +231,7 @@ struct Plan {
 
   double flops(int64_t B, int64_t T) const;
   /// What runs, in order.
-  std::vector<Turn> turns(int64_t T) const;
+  std::vector<Turn> turns(int64_t B, int64_t T) const;
 };
 
 /// Offsets of the arena's buffers for one (B, T).
@@ -227,7 +247,7 @@ Layout layoutOf(const Plan &plan, int64_t B, int64_t T);
 /// Addresses of a plan's buffers in one run. `placeViews` must follow.
 std::vector<void *> addressesOf(const Plan &plan, const Layout &layout, std::byte *arena,
                                 std::span<void *const> bindings);
-/// Points views at the pieces of chunk n.
+/// Points views at the pieces of chunk or block n.
 void placeViews(const Plan &plan, int64_t n, int64_t B, int64_t T, std::span<void *> addresses);
 
 } // namespace tidegate::runtime

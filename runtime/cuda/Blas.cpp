@@ -152,7 +152,7 @@ std::string MatrixProduct::text() const {
     return std::string(isTransposed ? "transposed " : "") + std::string(dtypeName(dtype)) + " [" +
            std::to_string(isTransposed ? cols : rows) + ", " + std::to_string(isTransposed ? rows : cols) + "]";
   };
-  return matrix(c, false, m, n) + " = " + matrix(a, transA, m, k) + " x " + matrix(b, transB, k, n) +
+  return matrix(c, false, m, n) + (adds ? " += " : " = ") + matrix(a, transA, m, k) + " x " + matrix(b, transB, k, n) +
          (count == 1 ? "" : ", " + std::to_string(count) + " times");
 }
 
@@ -214,6 +214,8 @@ void Blas::multiply(const Stream &stream, const MatrixProduct &p, const void *a,
   checkTypes(p);
   if (p.m <= 0 || p.n <= 0 || p.count <= 0)
     return;
+  if (p.k <= 0 && p.adds)
+    return;
   if (p.k <= 0)
     return stream.fill(c, 0, p.count * p.m * p.n * int64_t(dtypeSize(p.c)));
   Device::get(); // makes the context current in this thread
@@ -222,9 +224,9 @@ void Blas::multiply(const Stream &stream, const MatrixProduct &p, const void *a,
   if (it == products.end())
     it = products.emplace(key, prepare(key)).first;
   const Prepared &own = it->second;
-  const float one = 1, zero = 0;
+  const float one = 1, beta = p.adds ? 1 : 0;
   int status =
-      api().multiply(library.get(), own.operation.get(), &one, b, own.b.get(), a, own.a.get(), &zero, c, own.c.get(), c,
+      api().multiply(library.get(), own.operation.get(), &one, b, own.b.get(), a, own.a.get(), &beta, c, own.c.get(), c,
                      own.c.get(), own.algorithm.data, workspace.data(), size_t(workspace.bytes()), stream.handle());
   if (status)
     fail(status, "computing " + p.text());

@@ -11,12 +11,13 @@
 
 namespace tidegate::runtime::cuda {
 
-/// C = op(A) op(B), row-major and contiguous: op(A) is m x k, op(B) k x n; op(X) is X transposed when its flag is set.
-/// `count` products of this size lie one after the other in memory.
+/// C = op(A) op(B), or C += op(A) op(B) if it `adds`, row-major and contiguous: op(A) is m x k, op(B) k x n; op(X) is X
+/// transposed when its flag is set. `count` products of this size lie one after the other in memory.
 struct MatrixProduct {
   bool transA = false, transB = false;
   int64_t m = 0, n = 0, k = 0, count = 1;
   Dtype a = Dtype::F32, b = Dtype::F32, c = Dtype::F32;
+  bool adds = false;
 
   auto operator<=>(const MatrixProduct &) const = default;
   /// "bf16 [8, 4] = bf16 [8, 2] x transposed bf16 [4, 2], 3 times".

@@ -92,7 +92,7 @@ private:
   Dtype type(int buffer) const {
     return buffer >= 0 && frame.plan.buffers[buffer].elementBytes == 2 ? Dtype::BF16 : Dtype::F32;
   }
-  int64_t at(const Extent &extent) const { return extent.at(frame.B, frame.T); }
+  int64_t at(const Extent &extent) const { return extent.at(frame.B, frame.T, frame.chunk); }
 
   template <typename T>
   T *take(int64_t count) {

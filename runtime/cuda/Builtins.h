@@ -23,7 +23,7 @@ struct Frame {
   int64_t B, T;
   std::span<void *const> addresses; ///< per buffer; empty: all null, to learn of kernels and sizes
   void *workspace = nullptr;        ///< builtinWorkspace(plan, B, T) bytes
-  int64_t chunk = 0;                ///< at which a loop is
+  int64_t chunk = 0;                ///< or block, at which a loop is
 };
 
 /// One instance of a kernel of runtime/device.

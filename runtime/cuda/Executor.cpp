@@ -18,24 +18,25 @@ int64_t alignUp(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * 
 
 Dtype floatTypeOf(const Buffer &buffer) { return buffer.elementBytes == 2 ? Dtype::BF16 : Dtype::F32; }
 
-MatrixProduct productOf(const Plan &plan, const Product &p, int64_t B, int64_t T) {
+/// In round n of its loop.
+MatrixProduct productOf(const Plan &plan, const Product &p, int64_t B, int64_t T, int64_t n) {
   auto type = [&](int buffer) { return floatTypeOf(plan.buffers[buffer]); };
-  return {p.transA,         p.transB,  p.m.at(B, T), p.n.at(B, T), p.k.at(B, T),
-          p.count.at(B, T), type(p.a), type(p.b),    type(p.c)};
+  return {p.transA,  p.transB,  p.m.at(B, T, n), p.n.at(B, T, n), p.k.at(B, T, n), p.count.at(B, T, n),
+          type(p.a), type(p.b), type(p.c),       p.adds};
 }
 
 std::string sizesText(int64_t B, int64_t T) { return std::to_string(B) + " x " + std::to_string(T) + " tokens"; }
 
 } // namespace
 
-std::string cuda::stepText(const Plan &plan, const Step &step, int64_t B, int64_t T) {
+std::string cuda::stepText(const Plan &plan, const Step &step, int64_t B, int64_t T, int64_t n) {
   struct Text {
     const Plan &plan;
-    int64_t B, T;
+    int64_t B, T, n;
     std::string operator()(const Launch &l) const {
-      return "kernel '" + plan.kernels[l.kernel].name + "' over " + std::to_string(l.items.at(B, T)) + " items";
+      return "kernel '" + plan.kernels[l.kernel].name + "' over " + std::to_string(l.items.at(B, T, n)) + " items";
     }
-    std::string operator()(const Product &p) const { return "product " + productOf(plan, p, B, T).text(); }
+    std::string operator()(const Product &p) const { return "product " + productOf(plan, p, B, T, n).text(); }
     std::string operator()(const Lookup &) const { return "lookup"; }
     std::string operator()(const LookupGrad &) const { return "gradient of a lookup"; }
     std::string operator()(const ShortConv &s) const {
@@ -51,7 +52,7 @@ std::string cuda::stepText(const Plan &plan, const Step &step, int64_t B, int64_
     std::string operator()(const SumPieces &) const { return "sum"; }
     std::string operator()(const ChunkRows &) const { return "rows of a chunk"; }
   };
-  return std::visit(Text{plan, B, T}, step.what);
+  return std::visit(Text{plan, B, T, n}, step.what);
 }
 
 //===----------------------------------------------------------------------===//
@@ -79,8 +80,9 @@ struct CudaExecutor::Run {
   int64_t B, T;
   std::vector<void *> address; // per buffer
   void *workspace;
-  int64_t chunk = 0; // of a loop
+  int64_t chunk = 0; // or block, of a loop
 
+  int64_t size(const Extent &extent) const { return extent.at(B, T, chunk); }
   const Plan &plan() const { return executor.thePlan; }
   const Stream &stream() const { return executor.engine.stream; }
 
@@ -99,7 +101,7 @@ struct CudaExecutor::Run {
 
   void launch(const Launch &launch) const {
     const KernelText &text = executor.texts[launch.kernel];
-    long long sizes[] = {launch.items.at(B, T), B, T};
+    long long sizes[] = {size(launch.items), B, T};
     std::vector<void *> buffers;
     for (int b : launch.buffers)
       buffers.push_back(address[b]);
@@ -126,16 +128,17 @@ struct CudaExecutor::Run {
   }
 
   void multiply(const Product &p) const {
-    executor.engine.blas.multiply(stream(), productOf(plan(), p, B, T), address[p.a], address[p.b], address[p.c]);
+    executor.engine.blas.multiply(stream(), productOf(plan(), p, B, T, chunk), address[p.a], address[p.b],
+                                  address[p.c]);
   }
 
   void copy(const Copy &c) const {
     const Buffer &from = plan().buffers[c.from];
-    stream().onDevice(address[c.to], address[c.from], from.elements.at(B, T) * from.elementBytes);
+    stream().onDevice(address[c.to], address[c.from], size(from.elements) * from.elementBytes);
   }
 
   void repeat(const Repeat &r) const {
-    const int64_t bytes = r.elements.at(B, T) * plan().buffers[r.to].elementBytes, count = r.count.at(B, T);
+    const int64_t bytes = size(r.elements) * plan().buffers[r.to].elementBytes, count = size(r.count);
     if (r.from < 0)
       return stream().fill(address[r.to], 0, count * bytes);
     for (int64_t i = 0; i < count; ++i)
@@ -228,7 +231,7 @@ void CudaExecutor::step(const Run &run, size_t number) {
       engine.stream.synchronize();
   } catch (const RuntimeError &error) {
     throw RuntimeError(error.kind(), "step " + std::to_string(number) + " at " + sizesText(run.B, run.T) + ", " +
-                                         stepText(thePlan, step, run.B, run.T) +
+                                         stepText(thePlan, step, run.B, run.T, run.chunk) +
                                          (step.where.empty() ? "" : ", of " + step.where) + ": " + error.what());
   }
 }
@@ -236,7 +239,7 @@ void CudaExecutor::step(const Run &run, size_t number) {
 void CudaExecutor::enqueue(int64_t B, int64_t T, std::span<void *const> bindings) {
   const std::lock_guard turn(engine.mutex);
   Run run = start(B, T, bindings);
-  for (const Turn &next : thePlan.turns(T)) {
+  for (const Turn &next : thePlan.turns(B, T)) {
     run.moveTo(next.n);
     step(run, next.step);
   }
@@ -244,7 +247,7 @@ void CudaExecutor::enqueue(int64_t B, int64_t T, std::span<void *const> bindings
 
 void CudaExecutor::profile(int64_t B, int64_t T, std::span<void *const> bindings) {
   Run run = start(B, T, bindings);
-  const std::vector<Turn> turns = thePlan.turns(T);
+  const std::vector<Turn> turns = thePlan.turns(B, T);
   std::vector<Event> events(turns.size() + 1);
   events[0].record(engine.stream);
   for (size_t i = 0; i < turns.size(); ++i) {
@@ -254,7 +257,7 @@ void CudaExecutor::profile(int64_t B, int64_t T, std::span<void *const> bindings
   }
   engine.stream.synchronize();
   for (size_t i = 0; i < turns.size(); ++i)
-    onStep(turns[i].step, B, T, Event::seconds(events[i], events[i + 1]));
+    onStep(turns[i], B, T, Event::seconds(events[i], events[i + 1]));
 }
 
 void CudaExecutor::run(int64_t B, int64_t T, std::span<void *const> bindings) {

@@ -65,8 +65,8 @@ public:
 
   /// Whether repeated runs become graphs.
   bool usesGraphs = true;
-  /// Called after a run with each step's number, B, T and seconds on the GPU; for profiles. No graphs then.
-  std::function<void(size_t, int64_t, int64_t, double)> onStep;
+  /// Called after a run with each turn, B, T and its seconds on the GPU; for profiles. No graphs then.
+  std::function<void(const Turn &, int64_t, int64_t, double)> onStep;
 
 private:
   struct Place {
@@ -93,6 +93,7 @@ private:
 };
 
 /// "kernel 'gla_forward' over 512 items", "product f32 [...] = ...": a step in messages.
-std::string stepText(const Plan &plan, const Step &step, int64_t B, int64_t T);
+/// In round n of its loop.
+std::string stepText(const Plan &plan, const Step &step, int64_t B, int64_t T, int64_t n = 0);
 
 } // namespace tidegate::runtime::cuda

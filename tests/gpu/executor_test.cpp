@@ -119,6 +119,8 @@ struct Case {
   std::vector<HostTensor> onCpu(int64_t B, int64_t T) {
     Plan wide = plan;
     wide.elementBytes = 8;
+    for (Buffer &buffer : wide.buffers) // views; what is bound follows
+      buffer.elementBytes = 8;
     std::vector<HostTensor> tensors;
     for (size_t i = 0; i < values.size(); ++i) {
       tensors.push_back(values[i].dtype() == I32 ? values[i] : values[i].to(F64));
@@ -148,21 +150,21 @@ struct Case {
 
   /// Compares each result, by its largest difference over its largest value. `bound` is for f32; bf16 results may be
   /// off by one rounding, and by `bound16` where bf16 operands are rounded on the way.
-  void compare(const std::string &name, double bound, double bound16 = 0x1p-8) {
+  void compare(const std::string &name, double bound, double bound16 = 0x1p-8, int64_t tokens = 1) {
     check(name, [&] {
       for (const ProgramText &program : builtinPrograms(plan))
         programs.try_emplace(program.source, program);
     });
     for (const KernelText &text : texts)
       programs.try_emplace(text.program.source, text.program);
-    later([test = *this, name, bound, bound16](Engine &engine) mutable {
-      check(name, [&] { test.compareNow(engine, name, bound, bound16); });
+    later([test = *this, name, bound, bound16, tokens](Engine &engine) mutable {
+      check(name, [&] { test.compareNow(engine, name, bound, bound16, tokens); });
     });
   }
 
 private:
-  void compareNow(Engine &engine, const std::string &name, double bound, double bound16) {
-    auto expected = onCpu(1, 1), seen = onGpu(engine, 1, 1);
+  void compareNow(Engine &engine, const std::string &name, double bound, double bound16, int64_t tokens) {
+    auto expected = onCpu(1, tokens), seen = onGpu(engine, 1, tokens);
     double worst = 0;
     bool holds = true;
     for (size_t i = 0; i < values.size(); ++i) {
@@ -274,6 +276,35 @@ std::vector<int32_t> someIds(int64_t count, int64_t rows, int from = -1) {
   for (int32_t &id : ids) // one in three the same, a few outside the table
     id = random() % 3 ? int32_t(random() % uint32_t(rows - from + 1)) + from : int32_t(rows / 2);
   return ids;
+}
+
+/// Rows in blocks, the last of which is shorter: pieces of rows are written, and a sum grows block by block.
+void rowBlocks() {
+  for (auto [type, sum] : {std::pair(F32, F32), std::pair(BF16, F32)})
+    for (int64_t tokens : {5, 300, 4000}) {
+      const int64_t in = 64, out = 96;
+      Case test;
+      Extent block;
+      block.blocks = {8};
+      const int x = test.input(type, tokens * in), w = test.input(type, out * in), y = test.result(type, tokens * out);
+      const int dw = test.result(sum, out * in);
+      auto piece = [&](int of, int64_t width) {
+        Buffer buffer{.elements = block * constant(width), .elementBytes = int64_t(dtypeSize(type))};
+        buffer.view = {.of = of, .stride = buffer.elements, .perChunk = true};
+        test.plan.buffers.push_back(buffer);
+        return int(test.plan.buffers.size() - 1);
+      };
+      const int xn = piece(x, in), yn = piece(y, out);
+      test.step(Repeat{-1, dw, constant(1), constant(out * in)});
+      test.plan.loops.push_back({.blocks = 8});
+      test.step(Product{false, true, block, constant(out), constant(in), constant(1), xn, w, yn});
+      test.plan.steps.back().loop = 0;
+      test.step(Product{true, false, constant(out), constant(in), block, constant(1), yn, xn, dw, /*adds=*/true});
+      test.plan.steps.back().loop = 0;
+      // The sum's terms are products that were rounded to bf16 on the way.
+      test.compare("blocks of " + std::to_string(tokens) + " rows, " + typesText({type, sum}),
+                   type == BF16 ? 0x1p-7 : 0x1p-18, 0x1p-7, tokens);
+    }
 }
 
 void lookups() {
@@ -634,7 +665,7 @@ void graphs(Engine &engine) {
       bindings.push_back(arrays.emplace_back(engine.stream, value, false).data);
     CudaExecutor executor(engine, test.plan, test.texts);
     std::vector<double> seconds;
-    executor.onStep = [&](size_t, int64_t, int64_t, double time) { seconds.push_back(time); };
+    executor.onStep = [&](const Turn &, int64_t, int64_t, double time) { seconds.push_back(time); };
     executor.run(1, 1, bindings);
     report("every step is timed", seconds.size() == 3 && std::ranges::min(seconds) > 0,
            number(std::ranges::max(seconds) * 1e6) + " us at most");
@@ -724,6 +755,7 @@ int main() {
     positions();
     chunkRows();
     repeats();
+    rowBlocks();
     lookups();
     shortConvs();
     attention();

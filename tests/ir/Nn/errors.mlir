@@ -494,3 +494,47 @@ func.func @cast_rows_c1(%x: tensor<?x64x8xf32>) {
   %0 = nn.cast_rows %x : tensor<?x64x8xf32> -> tensor<?x64x4xf32>
   return
 }
+
+// -----
+
+func.func @blocks_c1(%x: tensor<?x?x8xf32>) {
+  // expected-error @below {{calls 'missing', which is no function}}
+  %y = nn.blocks @missing 4 (%x) : (tensor<?x?x8xf32>) -> tensor<?x?x8xf32>
+  return
+}
+
+// -----
+
+func.func private @rows(%x: tensor<?x?x8xf32>) -> tensor<?x?x4xf32>
+func.func @blocks_c1_type(%x: tensor<?x?x8xf32>) {
+  // expected-error @below {{needs a function of type '(tensor<?x?x8xf32>) -> tensor<?x?x8xf32>', but 'rows' has type '(tensor<?x?x8xf32>) -> tensor<?x?x4xf32>'}}
+  %y = nn.blocks @rows 4 (%x) : (tensor<?x?x8xf32>) -> tensor<?x?x8xf32>
+  return
+}
+
+// -----
+
+func.func private @rows(%x: tensor<?x8xf32>) -> tensor<?x8xf32>
+func.func @blocks_c2(%x: tensor<?x8xf32>) {
+  // expected-error @below {{expects two row dimensions or none, but got 'tensor<?x8xf32>'}}
+  %y = nn.blocks @rows 4 (%x) : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func private @rows(%w: tensor<8xf32>) -> tensor<8xf32>
+func.func @blocks_c2_no_rows(%w: tensor<8xf32>) {
+  // expected-error @below {{expects an operand with row dimensions}}
+  %y = nn.blocks @rows 4 (%w) : (tensor<8xf32>) -> tensor<8xf32>
+  return
+}
+
+// -----
+
+func.func private @rows(%x: tensor<?x?x8xf32>) -> tensor<?x?x8xf32>
+func.func @blocks_c3(%x: tensor<?x?x8xf32>) {
+  // expected-error @below {{expects at least 1 block, but got 0}}
+  %y = nn.blocks @rows 0 (%x) : (tensor<?x?x8xf32>) -> tensor<?x?x8xf32>
+  return
+}

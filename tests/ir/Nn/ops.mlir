@@ -189,3 +189,17 @@ func.func @cast_rows(%x: tensor<?x64x8xf32>) -> tensor<?x64x8xf32> {
   %z = nn.cast_rows %y : tensor<?x?x8xf32> -> tensor<?x64x8xf32>
   return %z : tensor<?x64x8xf32>
 }
+
+// CHECK-LABEL: func.func @blocks
+func.func @blocks(%x: tensor<?x?x8xf32>, %w: tensor<40x8xf32>) -> (tensor<?x?x1xf32>, tensor<40x8xf32>) {
+  // CHECK: %{{.*}}:2 = nn.blocks @blocks.rows 4(%{{.*}}, %{{.*}}) : (tensor<?x?x8xf32>, tensor<40x8xf32>) -> (tensor<?x?x1xf32>, tensor<40x8xf32>)
+  // GENERIC: "nn.blocks"(%{{.*}}, %{{.*}}) <{callee = @blocks.rows, count = 4 : i64}>
+  %m, %g = nn.blocks @blocks.rows 4 (%x, %w) : (tensor<?x?x8xf32>, tensor<40x8xf32>) -> (tensor<?x?x1xf32>, tensor<40x8xf32>)
+  return %m, %g : tensor<?x?x1xf32>, tensor<40x8xf32>
+}
+func.func private @blocks.rows(%x: tensor<?x?x8xf32>, %w: tensor<40x8xf32>) -> (tensor<?x?x1xf32>, tensor<40x8xf32>) {
+  %y = nn.dot %x, %w contract [2] x [1] : tensor<?x?x8xf32>, tensor<40x8xf32>
+  %m = nn.reduce_max %y [2] : tensor<?x?x40xf32>
+  %g = nn.dot %y, %x contract [0, 1] x [0, 1] : tensor<?x?x40xf32>, tensor<?x?x8xf32>
+  return %m, %g : tensor<?x?x1xf32>, tensor<40x8xf32>
+}

@@ -5,35 +5,48 @@
 // ERROR: expects a model that maps ids of type tensor<?x?xi32> and weights to logits
 // POLICY: expects the policy none, block, or a number of calls, but got 'all'
 
-// CHECK-LABEL: func.func private @model.fwd(
-// CHECK-LABEL: func.func private @model.bwd(
+// What comes before the product that gives the logits. Only that is differentiated as a whole.
+// CHECK-LABEL: func.func private @model.hidden(
+// CHECK-SAME:    -> tensor<?x?x8xf32>
+// CHECK-NOT:     nn.dot
+// CHECK-LABEL: func.func private @model.hidden.fwd(
+// CHECK-LABEL: func.func private @model.hidden.bwd(
 
-// The backward computes the probabilities again from the logits.
-// CHECK-LABEL: func.func private @nll.fwd(
-// CHECK:         return %{{[^,]*}}, %{{[^,]*}} : tensor<f32>, tensor<f32>
-// CHECK-LABEL: func.func private @nll.bwd(
-// CHECK-SAME:    %[[Z:[^:]*]]: tensor<?x?x16xf32>, %[[LABELS:[^:]*]]: tensor<?x?xi32>, %[[D:[^:]*]]: tensor<f32>, %{{[^:]*}}: tensor<f32>)
+// The product and the cross entropy of rows.
+// CHECK-LABEL: func.func private @nll(
+// CHECK-SAME:    %[[X:[^:]*]]: tensor<?x?x8xf32>, %[[W:[^:]*]]: tensor<16x8xf32>, %{{[^:]*}}: tensor<?x?xi32>) -> tensor<?x?x1xf32>
+// CHECK:         nn.dot %[[X]], %[[W]]
+
+// The same, and its gradients by the rows and the weight, from one set of logits.
+// CHECK-LABEL: func.func private @nll.grad(
+// CHECK-SAME:    %[[X:[^:]*]]: tensor<?x?x8xf32>, %[[W:[^:]*]]: tensor<16x8xf32>, %[[LABELS:[^:]*]]: tensor<?x?xi32>, %[[FACTOR:[^:]*]]: tensor<f32>)
+// CHECK:         %[[Z:.*]] = nn.dot %[[X]], %[[W]]
 // CHECK:         nn.reduce_max %[[Z]]
-// CHECK:         nn.exp
+// CHECK:         %[[EACH:.*]] = nn.mul
 // CHECK:         nn.place
+// CHECK:         %[[DZ:.*]] = nn.add
+// CHECK:         %[[DX:.*]] = nn.dot %[[DZ]], %[[W]] contract [2] x [0]
+// CHECK:         %[[DW:.*]] = nn.dot %[[DZ]], %[[X]] contract [0, 1] x [0, 1]
+// CHECK:         return %[[EACH]], %[[DX]], %[[DW]]
 
+// Rows of logits are twice as wide as what they come from: two blocks.
 // CHECK-LABEL: func.func @loss_and_grads(
 // CHECK-SAME:    %[[IDS:[^:]*]]: tensor<?x?xi32> {nn.name = "ids"}, %[[L:[^:]*]]: tensor<?x?xi32> {nn.name = "labels"},
 // CHECK-SAME:    %[[E:[^:]*]]: tensor<16x8xf32> {nn.init = "normal", nn.weight = "embed"},
 // CHECK-SAME:    %[[W:[^:]*]]: tensor<16x8xf32> {nn.weight = "head"}) -> (tensor<f32>, tensor<16x8xf32>, tensor<16x8xf32>)
-// CHECK:         %[[F:.*]]:2 = call @model.fwd(%[[IDS]], %[[E]], %[[W]])
-// CHECK:         %[[NLL:.*]]:2 = call @nll.fwd(%[[F]]#0, %[[L]])
+// CHECK:         %[[H:.*]] = call @model.hidden.fwd(%[[IDS]], %[[E]])
 // CHECK:         %[[COUNT:.*]] = nn.maximum
-// CHECK:         %[[MEAN:.*]] = nn.div %[[NLL]]#0, %[[COUNT]]
-// CHECK:         %[[DZ:.*]] = call @nll.bwd(%[[F]]#0, %[[L]],
-// CHECK:         %[[G:.*]]:2 = call @model.bwd(%[[IDS]], %[[W]], %[[F]]#1, %[[DZ]])
-// CHECK:         return %[[MEAN]], %[[G]]#0, %[[G]]#1
+// CHECK:         %[[FACTOR:.*]] = nn.div %{{.*}}, %[[COUNT]]
+// CHECK:         %[[NLL:.*]]:3 = nn.blocks @nll.grad 2(%[[H]], %[[W]], %[[L]], %[[FACTOR]])
+// CHECK:         %[[MEAN:.*]] = nn.div %{{.*}}, %[[COUNT]]
+// CHECK:         %[[G:.*]] = call @model.hidden.bwd(%[[IDS]], %[[NLL]]#1)
+// CHECK:         return %[[MEAN]], %[[G]], %[[NLL]]#2
 
 // CHECK-LABEL: func.func @loss(
 // CHECK-SAME:    {nn.name = "labels"}
 // CHECK-SAME:    {nn.weight = "head"}) -> (tensor<f32>, tensor<f32>)
-// CHECK:         %[[LOGITS:.*]] = call @model(
-// CHECK:         call @nll(%[[LOGITS]],
+// CHECK:         %[[H:.*]] = call @model.hidden(
+// CHECK:         nn.blocks @nll 2(%[[H]],
 func.func private @embed(%table: tensor<16x8xf32>, %ids: tensor<?x?xi32>) -> tensor<?x?x8xf32> {
   %x = nn.lookup %table, %ids : tensor<16x8xf32>, tensor<?x?xi32> -> tensor<?x?x8xf32>
   return %x : tensor<?x?x8xf32>

@@ -5,6 +5,7 @@
 // A norm and a gated product with their derived backward. These are all the ops
 // that stay outside maps:
 // OUTSIDE: {{^}}call{{$}}
+// OUTSIDE-NEXT: nn.blocks
 // OUTSIDE-NEXT: nn.dot
 // OUTSIDE-NEXT: nn.lookup
 // OUTSIDE-NEXT: nn.lookup_grad
@@ -20,20 +21,27 @@
 // CHECK: nn.map rows 2
 // CHECK: nn.dot
 // CHECK-NOT: nn.map
-// CHECK-LABEL: func.func private @model.fwd(
+// CHECK-LABEL: func.func private @model.hidden(
 
-// The backward. The gate's map gives the product for the weight's gradient and
-// both cotangents in one reading; the last map gives the cotangent of the rows
-// and the norm's weight gradient, a sum.
-// CHECK-LABEL: func.func private @model.bwd(
-// CHECK: %[[DH:.*]] = nn.dot
-// CHECK: %[[GATE:.*]]:3 = nn.map rows 2({{.*}}%[[DH]]{{.*}}) {{.*}} result_rows [true, true, true]
+// The backward. The gate's map gives both cotangents in one reading; the last map
+// gives the cotangent of the rows and the norm's weight gradient, a sum.
+// CHECK-LABEL: func.func private @model.hidden.bwd(
+// CHECK-SAME: %[[DH:[a-z0-9]*]]: tensor<?x?x48xf32>) ->
+// CHECK: %[[GATE:.*]]:2 = nn.map rows 2({{.*}}%[[DH]]{{.*}}) {{.*}} result_rows [true, true]
 // CHECK: nn.sigmoid
-// CHECK-COUNT-1: nn.dot %{{.*}}, %[[GATE]]#0
+// CHECK: nn.dot %[[GATE]]#0
 // CHECK: nn.map rows 2
 // CHECK: nn.rsqrt
 // CHECK: result_rows [false, true]
 // CHECK: nn.lookup_grad
+// CHECK: return
+
+// In a block of rows one map gives losses and gradients of logits.
+// CHECK-LABEL: func.func private @nll.grad(
+// CHECK: nn.dot
+// CHECK: nn.map rows 2
+// CHECK-NOT: nn.map
+// CHECK-COUNT-2: nn.dot
 // CHECK: return
 func.func @model(%ids: tensor<?x?xi32>, %table: tensor<64x32xf32> {nn.weight = "table"},
                  %norm: tensor<32xf32> {nn.weight = "norm"}, %gate: tensor<48x32xf32> {nn.weight = "gate"},

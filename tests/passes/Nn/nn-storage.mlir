@@ -66,3 +66,32 @@ func.func private @loop.step(%x: tensor<?x?x64xf32>, %S: tensor<?x64x64xf32>) ->
   %next = nn.dot %g, %g batch [0] x [0] contract [2] x [1] : tensor<?x64x64xf32>, tensor<?x64x64xf32>
   return %y, %next : tensor<?x?x64xf32>, tensor<?x64x64xf32>
 }
+
+// A weight that blocks of rows read is cast before the first of them. Its gradient stays in float.
+// CHECK-LABEL: func.func @blocks
+// CHECK: %[[CAST:.*]] = nn.map rows 1(%arg1)
+// CHECK: {nn.storage = [f32, bf16]} : (tensor<128x64xf32>) -> tensor<128x64xf32>
+// CHECK: nn.blocks @blocks.rows 2(%{{.*}}, %[[CAST]]) {nn.storage = [bf16, bf16, bf16, f32]}
+// CHECK-LABEL: func.func private @blocks.rows
+// CHECK-NOT: nn.map
+// CHECK: nn.dot %arg0, %arg1 {{.*}} {nn.storage = [bf16, bf16, bf16]}
+// CHECK: nn.dot %{{.*}}, %arg1 {{.*}} {nn.storage = [bf16, bf16, bf16]}
+// CHECK: nn.dot %{{.*}}, %arg0 {{.*}} {nn.storage = [bf16, bf16, f32]}
+func.func @blocks(%in: tensor<?x?x64xf32>, %w: tensor<128x64xf32>) -> (tensor<?x?x64xf32>, tensor<128x64xf32>) {
+  %x = nn.map rows 2 (%in) operand_rows [true] result_rows [true] {
+  ^bb0(%r: tensor<64xf32>):
+    nn.yield %r : tensor<64xf32>
+  } : (tensor<?x?x64xf32>) -> tensor<?x?x64xf32>
+  %y:2 = nn.blocks @blocks.rows 2 (%x, %w) : (tensor<?x?x64xf32>, tensor<128x64xf32>) -> (tensor<?x?x64xf32>, tensor<128x64xf32>)
+  %out = nn.map rows 2 (%y#0) operand_rows [true] result_rows [true] {
+  ^bb0(%r: tensor<64xf32>):
+    nn.yield %r : tensor<64xf32>
+  } : (tensor<?x?x64xf32>) -> tensor<?x?x64xf32>
+  return %out, %y#1 : tensor<?x?x64xf32>, tensor<128x64xf32>
+}
+func.func private @blocks.rows(%x: tensor<?x?x64xf32>, %w: tensor<128x64xf32>) -> (tensor<?x?x64xf32>, tensor<128x64xf32>) {
+  %y = nn.dot %x, %w contract [2] x [1] : tensor<?x?x64xf32>, tensor<128x64xf32>
+  %dx = nn.dot %y, %w contract [2] x [0] : tensor<?x?x128xf32>, tensor<128x64xf32>
+  %dw = nn.dot %y, %x contract [0, 1] x [0, 1] : tensor<?x?x128xf32>, tensor<?x?x64xf32>
+  return %dx, %dw : tensor<?x?x64xf32>, tensor<128x64xf32>
+}

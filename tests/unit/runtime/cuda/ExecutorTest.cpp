@@ -19,6 +19,12 @@ TEST(CudaExecutor, StepsInMessages) {
   EXPECT_EQ("kernel 'gla_forward' over 96 items", stepText(plan, {launch, ""}, 4, 129));
   Product product{false, true, {.batch = 1, .tokens = 1}, {.constant = 16}, {.constant = 32}, {}, 0, 1, 2};
   EXPECT_EQ("product f32 [516, 16] = bf16 [516, 32] x transposed bf16 [16, 32]", stepText(plan, {product, ""}, 4, 129));
+  product.m = {};
+  product.m.blocks = {8}; // 516 rows: 7 blocks of 80 and nothing, the last of 36
+  product.adds = true;
+  EXPECT_EQ("product f32 [80, 16] += bf16 [80, 32] x transposed bf16 [16, 32]", stepText(plan, {product, ""}, 4, 129));
+  EXPECT_EQ("product f32 [36, 16] += bf16 [36, 32] x transposed bf16 [16, 32]",
+            stepText(plan, {product, ""}, 4, 129, /*n=*/6));
   ShortConv conv;
   conv.kind = ShortConv::Kind::WeightGrad;
   EXPECT_EQ("weight gradient of a short convolution", stepText(plan, {conv, ""}, 4, 129));
