@@ -1,6 +1,7 @@
 //===- CudaModel.h - A compiled model on the GPU ----------------*- C++ -*-===//
 #pragma once
 
+#include "compiler/CodeGen/CUDA/KernelSource.h"
 #include "compiler/Driver/Pipeline.h"
 #include "runtime/cuda/Executor.h"
 #include "runtime/train/Model.h"
@@ -18,6 +19,7 @@ using BuildModule = llvm::function_ref<mlir::OwningOpRef<mlir::ModuleOp>()>;
 struct CudaPlans {
   std::vector<runtime::Plan> plans; ///< One per entry.
   std::vector<runtime::cuda::KernelText> kernels;
+  std::vector<cuda::KernelOrigin> origins; ///< One per kernel.
 };
 
 /// Plans `entries` of the module that `build` makes. Unless the options say how large chunks are, `build` is called
@@ -28,7 +30,7 @@ CudaPlans planForCuda(Compilation &compilation, BuildModule build, llvm::ArrayRe
 /// Functions of a fused module, ready to run on the GPU.
 class CudaProgram {
 public:
-  /// Compiles the kernels of planForCuda.
+  /// Compiles the kernels of planForCuda. One that NVRTC refuses is a CompileError at the statements it was made of.
   CudaProgram(Compilation &compilation, runtime::cuda::Engine &engine, BuildModule build,
               llvm::ArrayRef<llvm::StringRef> entries);
 
@@ -40,7 +42,8 @@ public:
     bool isOnGpu = false;
   };
   /// Runs an entry in order with the caller's stream (a CUstream). The first `numInputs` arguments are read, the others
-  /// written: where they lie on the GPU, else by copies that are waited for.
+  /// written: where they lie on the GPU, else by copies that are waited for. Errors: those of expectFree, before
+  /// anything is copied or launched.
   void run(llvm::StringRef name, int64_t B, int64_t T, std::span<const Argument> arguments, size_t numInputs,
            void *stream);
 

@@ -8,6 +8,7 @@
 #include "runtime/cuda/SharedLibrary.h"
 
 #include <array>
+#include <cstdlib>
 #include <limits>
 #include <optional>
 
@@ -165,6 +166,10 @@ struct Opened {
       return "the GPU " + device.name + " has compute capability " + std::to_string(device.major) + "." +
              std::to_string(device.minor) + ", but 8.0 (Ampere) or newer is needed; use --device cpu";
     status = status ? status : f.retainContext(&context, handle);
+    status = status ? status : f.setContext(context);
+    size_t free = 0, total = 0;
+    status = status ? status : f.memoryInfo(&free, &total);
+    device.atStart = {int64_t(free), int64_t(total)};
     return status ? "the GPU " + device.name + " cannot be used: " + text(status) : "";
   }
 };
@@ -188,8 +193,14 @@ const Functions &api() {
   return driver.f;
 }
 
+/// Whether an error is of a kernel that ran before: an illegal or misaligned address, a failed assertion, ...
+bool isOfEarlierWork(int status) { return status == 700 || status == 702 || (status >= 710 && status <= 719); }
+
 [[noreturn]] void fail(int status, const std::string &doing) {
-  throw RuntimeError(RuntimeError::Kind::Device, doing + ": " + errorText(status));
+  const bool isOpen = isOfEarlierWork(status) && !std::getenv("TIDEGATE_SYNC");
+  throw RuntimeError(RuntimeError::Kind::Device,
+                     doing + ": " + errorText(status) +
+                         (isOpen ? "; with TIDEGATE_SYNC=1 in the environment the error names its kernel" : ""));
 }
 
 void check(int status, const char *doing) {

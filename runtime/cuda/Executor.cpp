@@ -54,6 +54,14 @@ std::string cuda::stepText(const Plan &plan, const Step &step, int64_t B, int64_
   return std::visit(Text{plan, B, T}, step.what);
 }
 
+Arena cuda::arenaOf(const Plan &plan, int64_t B, int64_t T) {
+  Arena arena;
+  arena.layout = layoutOf(plan, B, T);
+  arena.workspace = alignUp(arena.layout.bytes);
+  arena.bytes = arena.workspace + builtinWorkspace(plan, B, T);
+  return arena;
+}
+
 //===----------------------------------------------------------------------===//
 // What plans share
 //===----------------------------------------------------------------------===//
@@ -188,14 +196,10 @@ CudaExecutor::CudaExecutor(Engine &engine, Plan plan, std::vector<KernelText> gi
 
 CudaExecutor::~CudaExecutor() = default;
 
-const CudaExecutor::Place &CudaExecutor::place(int64_t B, int64_t T) {
+const Arena &CudaExecutor::place(int64_t B, int64_t T) {
   auto [it, isNew] = places.try_emplace({B, T});
-  if (isNew) {
-    Place &own = it->second;
-    own.layout = layoutOf(thePlan, B, T);
-    own.workspace = alignUp(own.layout.bytes);
-    own.bytes = own.workspace + builtinWorkspace(thePlan, B, T);
-  }
+  if (isNew)
+    it->second = arenaOf(thePlan, B, T);
   return it->second;
 }
 
@@ -211,7 +215,7 @@ void CudaExecutor::prepare(int64_t B, int64_t T) {
 }
 
 CudaExecutor::Run CudaExecutor::start(int64_t B, int64_t T, std::span<void *const> bindings) {
-  const Place &own = place(B, T);
+  const Arena &own = place(B, T);
   std::byte *arena = reserve(B, T);
   if (poison) // every byte 0xff: NaN in both float types
     engine.stream.fill(arena, 0xff, own.bytes);
@@ -227,9 +231,32 @@ void CudaExecutor::step(const Run &run, size_t number) {
     if (isSynchronous)
       engine.stream.synchronize();
   } catch (const RuntimeError &error) {
+    const bool isOpen = error.kind() == RuntimeError::Kind::Device && !isSynchronous && isStreamBroken();
     throw RuntimeError(error.kind(), "step " + std::to_string(number) + " at " + sizesText(run.B, run.T) + ", " +
-                                         stepText(thePlan, step, run.B, run.T) +
-                                         (step.where.empty() ? "" : ", of " + step.where) + ": " + error.what());
+                                         describe(step, run.B, run.T) +
+                                         (step.where.empty() ? "" : ", of " + step.where) +
+                                         (isOpen ? ", or a step before it: " : ": ") + error.what());
+  }
+}
+
+/// A step in messages, launches with their shape.
+std::string CudaExecutor::describe(const Step &step, int64_t B, int64_t T) const {
+  std::string what = stepText(thePlan, step, B, T);
+  if (auto *launch = std::get_if<Launch>(&step.what)) {
+    const KernelText &text = texts[launch->kernel];
+    what += " in " + std::to_string(text.blocks(launch->items.at(B, T))) + " blocks of " +
+            std::to_string(text.threads) + " threads";
+  }
+  return what;
+}
+
+/// Whether a kernel failed that ran before.
+bool CudaExecutor::isStreamBroken() const {
+  try {
+    engine.stream.synchronize();
+    return false;
+  } catch (const RuntimeError &) {
+    return true;
   }
 }
 

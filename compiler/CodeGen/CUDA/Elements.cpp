@@ -248,8 +248,11 @@ static std::string literal(double value) {
 Element ElementEmitter::compute(Value value, ArrayRef<Index> index) {
   if (auto element = leaf(value, index))
     return *element;
-  Operation *op = value.getDefiningOp();
-  auto type = tensorOf(value);
+  return text.of(value.getLoc(), [&] { return apply(value.getDefiningOp(), tensorOf(value), index); });
+}
+
+/// The op's own formula, behind those of its operands.
+Element ElementEmitter::apply(Operation *op, RankedTensorType type, ArrayRef<Index> index) {
   if (auto constant = dyn_cast<nn::ConstantOp>(op))
     return {literal(constant.getValue().convertToDouble()), false};
   if (isa<ElementwiseOpInterface>(op)) {
