@@ -39,7 +39,7 @@ MemoryTable tidegate::cudaMemory(const FlatWeights &flat, const CudaModelUse &us
   return {{"weights", weights},
           {"gradients", use.accumulates ? 2 * weights : weights}, // the sum, and what is added to it
           {"moments", 2 * weights},
-          {"optimiser", flat.rows * int64_t(sizeof(float))}, // which rows decay
+          {"optimiser", (flat.rows + kStepNumbers) * int64_t(sizeof(float))}, // which rows decay, and those
           {"activations", use.arena},
           {"tokens", 3 * use.tokens * int64_t(sizeof(int32_t))},
           {"products", Blas::kWorkspaceBytes},

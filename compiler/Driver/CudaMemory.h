@@ -12,6 +12,9 @@ int64_t totalOf(const MemoryTable &table);
 /// A line a class, and the sum of all as "peak".
 std::string memoryText(const MemoryTable &table);
 
+/// Numbers of a training step beside the arrays, floats: rates, norms, losses.
+constexpr int64_t kStepNumbers = 12;
+
 /// What a model holds.
 struct CudaModelUse {
   int64_t tokens = 0;       ///< places for ids, labels and positions

@@ -188,7 +188,7 @@ public:
       : CompiledModel(source, options), engine(engineFor(flat)), weights(engine, flat.rows * kRow, "weights"),
         gradients(engine, flat.rows * kRow, "gradients"), first(engine, flat.rows * kRow, "first moments"),
         second(engine, flat.rows * kRow, "second moments"), decay(flat.rows * 4, "weight decay"),
-        scalars(kScalars * 4, "step") {
+        scalars(kStepNumbers * 4, "step") {
     std::vector<float> rows;
     for (double d : decayOfRows())
       rows.push_back(float(d));
@@ -293,7 +293,7 @@ public:
 
 private:
   /// Numbers on the GPU beside the arrays: those of @adamw first.
-  enum { kAdamw = 0, kSquares = 8, kLoss = 9, kCount = 10, kScale = 11, kScalars = 12 };
+  enum { kAdamw = 0, kSquares = 8, kLoss = 9, kCount = 10, kScale = 11 };
   void *scalar(int64_t i) { return static_cast<char *>(scalars.data()) + 4 * i; }
 
   ProgramSource source() {

@@ -196,11 +196,14 @@ const Functions &api() {
 /// Whether an error is of a kernel that ran before: an illegal or misaligned address, a failed assertion, ...
 bool isOfEarlierWork(int status) { return status == 700 || status == 702 || (status >= 710 && status <= 719); }
 
-[[noreturn]] void fail(int status, const std::string &doing) {
+/// An error in words; of one that may be of any kernel, how to learn of which.
+std::string textWithHint(int status) {
   const bool isOpen = isOfEarlierWork(status) && !std::getenv("TIDEGATE_SYNC");
-  throw RuntimeError(RuntimeError::Kind::Device,
-                     doing + ": " + errorText(status) +
-                         (isOpen ? "; with TIDEGATE_SYNC=1 in the environment the error names its kernel" : ""));
+  return errorText(status) + (isOpen ? "; with TIDEGATE_SYNC=1 in the environment the error names its kernel" : "");
+}
+
+[[noreturn]] void fail(int status, const std::string &doing) {
+  throw RuntimeError(RuntimeError::Kind::Device, doing + ": " + textWithHint(status));
 }
 
 void check(int status, const char *doing) {
@@ -257,6 +260,10 @@ Stream::Stream()
 Stream Stream::borrowed(void *handle) { return Stream(Handle(handle, {[](void *) {}})); }
 
 void Stream::synchronize() const { check(api().synchronizeStream(raw.get()), "waiting for the GPU"); }
+std::string Stream::failure() const {
+  const int status = api().synchronizeStream(raw.get());
+  return isOfEarlierWork(status) ? textWithHint(status) : "";
+}
 void Stream::wait(const Event &event) const {
   check(api().waitEvent(raw.get(), event.raw.get(), 0), "waiting for an event");
 }

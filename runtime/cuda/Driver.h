@@ -64,6 +64,8 @@ public:
 
   /// Returns when all work is done. Errors of that work appear here.
   void synchronize() const;
+  /// Waits, too; an error of a kernel's as text, empty without one.
+  std::string failure() const;
   void wait(const Event &event) const;
 
   /// Copies and fills, in order with the work. Host memory should be pinned; it must stay until the work is done.

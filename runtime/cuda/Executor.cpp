@@ -189,7 +189,16 @@ CudaExecutor::CudaExecutor(Engine &engine, Plan plan, std::vector<KernelText> gi
   for (const ProgramText &program : builtins)
     programs.push_back(&program);
   const std::lock_guard turn(engine.mutex);
-  engine.kernels.compile(programs);
+  try {
+    engine.kernels.compile(programs);
+  } catch (const ProgramError &error) {
+    for (const Step &step : thePlan.steps)
+      for (const BuiltinLaunch &launch : builtinLaunches(step, {thePlan, 1, 1, {}}))
+        if (launch.kernel.name == error.program)
+          throw RuntimeError(error.kind(), stepText(thePlan, step, 1, 1) +
+                                               (step.where.empty() ? "" : ", of " + step.where) + ": " + error.what());
+    throw;
+  }
   for (const KernelText &text : texts)
     functions.push_back(&engine.kernels.function(text.program, text.name));
 }
@@ -231,11 +240,13 @@ void CudaExecutor::step(const Run &run, size_t number) {
     if (isSynchronous)
       engine.stream.synchronize();
   } catch (const RuntimeError &error) {
-    const bool isOpen = error.kind() == RuntimeError::Kind::Device && !isSynchronous && isStreamBroken();
+    // Unless each step is waited for, the error may be of a kernel that ran before.
+    const std::string earlier = isSynchronous ? "" : engine.stream.failure();
     throw RuntimeError(error.kind(), "step " + std::to_string(number) + " at " + sizesText(run.B, run.T) + ", " +
                                          describe(step, run.B, run.T) +
                                          (step.where.empty() ? "" : ", of " + step.where) +
-                                         (isOpen ? ", or a step before it: " : ": ") + error.what());
+                                         (earlier.empty() ? ": " + std::string(error.what())
+                                                          : ", or a step before it: " + earlier));
   }
 }
 
@@ -248,16 +259,6 @@ std::string CudaExecutor::describe(const Step &step, int64_t B, int64_t T) const
             std::to_string(text.threads) + " threads";
   }
   return what;
-}
-
-/// Whether a kernel failed that ran before.
-bool CudaExecutor::isStreamBroken() const {
-  try {
-    engine.stream.synchronize();
-    return false;
-  } catch (const RuntimeError &) {
-    return true;
-  }
 }
 
 void CudaExecutor::enqueue(int64_t B, int64_t T, std::span<void *const> bindings) {

@@ -88,7 +88,6 @@ private:
   Run start(int64_t B, int64_t T, std::span<void *const> bindings);
   void step(const Run &run, size_t number);
   std::string describe(const Step &step, int64_t B, int64_t T) const;
-  bool isStreamBroken() const;
   void profile(int64_t B, int64_t T, std::span<void *const> bindings);
 
   Engine &engine;

@@ -11,18 +11,6 @@ using namespace tidegate;
 using namespace tidegate::cuda;
 using llvm::Twine;
 
-std::string cuda::sourceLine(Location loc) {
-  std::string text;
-  loc->walk([&](Location inner) {
-    if (auto file = dyn_cast<FileLineColLoc>(inner)) {
-      text = file.getFilename().str() + ":" + std::to_string(file.getLine());
-      return WalkResult::interrupt();
-    }
-    return WalkResult::advance();
-  });
-  return text;
-}
-
 //===----------------------------------------------------------------------===//
 // Indices
 //===----------------------------------------------------------------------===//

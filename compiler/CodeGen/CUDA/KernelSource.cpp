@@ -1,6 +1,8 @@
 //===- KernelSource.cpp - One generated CUDA kernel -------------*- C++ -*-===//
 #include "compiler/CodeGen/CUDA/KernelSource.h"
 
+#include "ir/SourcePlace.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace tidegate;
@@ -10,29 +12,26 @@ std::string cuda::storageType(mlir::Type element) {
   return element.isInteger(32) ? "int" : element.isBF16() ? "bf16" : "float";
 }
 
-/// Positions of an op and of those in it.
-static std::vector<mlir::FileLineColLoc> placesOf(mlir::Operation *op) {
-  std::vector<mlir::FileLineColLoc> places;
+/// The positions of an op and of those in it.
+static std::vector<mlir::LocationAttr> placesOf(mlir::Operation *op) {
+  std::vector<mlir::LocationAttr> places;
+  llvm::StringSet<> lines;
   op->walk<mlir::WalkOrder::PreOrder>([&](mlir::Operation *inner) {
-    inner->getLoc()->walk([&](mlir::Location loc) {
-      if (auto place = mlir::dyn_cast<mlir::FileLineColLoc>(loc))
-        if (llvm::none_of(places, [&](mlir::FileLineColLoc other) {
-              return other.getFilename() == place.getFilename() && other.getLine() == place.getLine();
-            }))
-          places.push_back(place);
-      return mlir::WalkResult::advance();
-    });
+    const mlir::Location loc = inner->getLoc();
+    auto fused = mlir::dyn_cast<mlir::FusedLoc>(loc);
+    for (mlir::Location one : fused ? fused.getLocations() : llvm::ArrayRef(loc))
+      if (std::string line = sourceLine(one); !line.empty() && lines.insert(line).second)
+        places.push_back(one);
   });
   return places;
 }
 
-mlir::FileLineColLoc KernelOrigin::at(int line) const {
+mlir::LocationAttr KernelOrigin::at(int line) const {
   auto after = llvm::upper_bound(marks, line, [](int wanted, const TextMark &mark) { return wanted < mark.line; });
   if (after != marks.begin())
-    if (mlir::LocationAttr from = std::prev(after)->from)
-      if (auto place = from.findInstanceOf<mlir::FileLineColLoc>())
-        return place;
-  return places.empty() ? mlir::FileLineColLoc() : places.front();
+    if (mlir::LocationAttr from = std::prev(after)->from; from && sourcePlace(from))
+      return from;
+  return places.empty() ? mlir::LocationAttr() : places.front();
 }
 
 void cuda::wrapKernel(KernelSource &kernel, mlir::Operation *op, llvm::ArrayRef<std::string> includes,

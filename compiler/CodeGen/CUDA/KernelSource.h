@@ -12,12 +12,11 @@ namespace tidegate::cuda {
 
 /// What a kernel was made of.
 struct KernelOrigin {
-  std::vector<mlir::FileLineColLoc> places; ///< In the program: of the op, then of the ops in it, each line once.
-  std::vector<TextMark> marks;              ///< Of the whole text.
+  std::vector<mlir::LocationAttr> places; ///< In the program: of the op, then of the ops in it, each line once.
+  std::vector<TextMark> marks;            ///< Of the whole text.
 
-  /// The place that a line of the text (from 1) was made for: the first of the kernel where there is no better one,
-  /// null without any.
-  mlir::FileLineColLoc at(int line) const;
+  /// What a line of the text (from 1) was made for: the first of the places where that is nothing, null without any.
+  mlir::LocationAttr at(int line) const;
 };
 
 /// A kernel's text and how it is launched; see runtime/cuda/Program.h.

@@ -64,7 +64,4 @@ private:
   unsigned next = 0;
 };
 
-/// "model.tg:12" of the innermost source position; empty without one.
-std::string sourceLine(mlir::Location loc);
-
 } // namespace tidegate::cuda

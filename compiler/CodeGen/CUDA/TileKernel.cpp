@@ -2,6 +2,7 @@
 #include "compiler/CodeGen/CUDA/TileKernel.h"
 
 #include "compiler/CodeGen/CUDA/Reduction.h"
+#include "ir/SourcePlace.h"
 #include "ir/Nn/Storage.h"
 #include "ir/Tile/TileOps.h"
 
