@@ -42,7 +42,7 @@ double cudaProductRate(Precision precision) {
   Engine &engine = cudaEngine();
   const std::lock_guard turn(engine.mutex);
   // The matrices lie where activations do: models need no room beside them.
-  const int64_t room = Device::get().memory().free + engine.arenaBytes();
+  const int64_t before = engine.arenaBytes(), room = Device::get().memory().free + before;
   while (n > 256 && 3 * n * n * bytes > room)
     n /= 2;
   std::byte *const a = engine.reserve(3 * n * n * bytes, "a product"), *const b = a + n * n * bytes,
@@ -63,6 +63,8 @@ double cudaProductRate(Precision precision) {
     end.synchronize();
     best = std::max(best, 2.0 * n * n * n / Event::seconds(begin, end));
   }
+  if (engine.arenaBytes() > before)
+    engine.release();
   return best;
 }
 

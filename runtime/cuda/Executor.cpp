@@ -70,11 +70,15 @@ Engine::Engine(KernelCache cache) : kernels(std::move(cache)), builtins(kernels)
 
 std::byte *Engine::reserve(int64_t bytes, const std::string &what) {
   if (bytes > arena.bytes()) {
-    stream.synchronize();
-    arena = {}; // first, so that both are never there at once
+    release(); // first, so that both are never there at once
     arena = DeviceMemory(bytes, what);
   }
   return static_cast<std::byte *>(arena.data());
+}
+
+void Engine::release() {
+  stream.synchronize();
+  arena = {};
 }
 
 //===----------------------------------------------------------------------===//

@@ -26,6 +26,8 @@ public:
   /// appears in messages. Errors: RuntimeError Device with bytes needed and free.
   std::byte *reserve(int64_t bytes, const std::string &what);
   int64_t arenaBytes() const { return arena.bytes(); }
+  /// Gives that memory back.
+  void release();
 
   Stream stream;
   Kernels kernels;
