@@ -23,8 +23,8 @@ struct CudaModelUse {
 };
 MemoryTable cudaMemory(const FlatWeights &flat, const CudaModelUse &use);
 
-/// Bytes of the arena of a training step of B x T: those of the largest of its entries. `arenaOf` says those of entry i of
-/// ModelPart::Train at its sizes.
+/// Bytes of the arena of a training step of B x T: those of the largest of its entries. `arenaOf` says those of entry i
+/// of ModelPart::Train at its sizes.
 int64_t trainingArena(const FlatWeights &flat, int64_t B, int64_t T,
                       llvm::function_ref<int64_t(size_t i, int64_t B, int64_t T)> arenaOf);
 

@@ -423,13 +423,17 @@ private:
 };
 } // namespace
 
-std::unique_ptr<train::Model> tidegate::compileCudaModel(const ProgramSource &source, const CompileOptions &options) {
+void tidegate::checkForCuda(const CompileOptions &options) {
   if (options.precision == Precision::F64)
     throw RuntimeError(RuntimeError::Kind::InvalidArgument,
                        "expected precision f32 or bf16 on the GPU, but got f64, which runs on the CPU");
   if (options.form == ScanForm::Token)
     throw RuntimeError(RuntimeError::Kind::InvalidArgument,
                        "expected recurrences in chunk form on the GPU, but got the token form, which runs on the CPU");
+}
+
+std::unique_ptr<train::Model> tidegate::compileCudaModel(const ProgramSource &source, const CompileOptions &options) {
+  checkForCuda(options);
   return std::make_unique<CudaModel>(source, options);
 }
 

@@ -8,8 +8,11 @@
 
 namespace tidegate {
 
-/// Errors: RuntimeError Device where there is no GPU, driver or CUDA library, with what is missing;
-/// InvalidArgument for precision f64 and for recurrences in token form.
+/// Errors: RuntimeError InvalidArgument for what runs on the CPU alone: precision f64, recurrences in token form.
+void checkForCuda(const CompileOptions &options);
+
+/// Errors: RuntimeError Device where there is no GPU, driver or CUDA library, with what is missing; Device where the
+/// GPU's free memory does not hold the model; those of checkForCuda.
 std::unique_ptr<train::Model> compileCudaModel(const ProgramSource &source, const CompileOptions &options);
 
 /// Makes a fused module for the options of a compilation.

@@ -61,7 +61,8 @@ void tidegate::reportAtStatements(MLIRContext &context, const cuda::KernelOrigin
     if (llvm::is_contained(told, loc))
       continue;
     InFlightDiagnostic diagnostic = emitError(loc) << what << (one.text.empty() ? "" : ": " + one.text);
-    if (auto inside = from ? from.findInstanceOf<FileLineColLoc>() : FileLineColLoc(); inside && Location(inside) != loc)
+    auto inside = from ? from.findInstanceOf<FileLineColLoc>() : FileLineColLoc();
+    if (inside && Location(inside) != loc)
       diagnostic.attachNote(inside) << "by this line of the library";
     if (!isMapped)
       for (LocationAttr other : ArrayRef(origin.places).drop_front(!origin.places.empty()).take_front(kMostNotes))

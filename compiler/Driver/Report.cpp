@@ -145,6 +145,7 @@ public:
   PlannedStep(Compilation &compilation, LoadedProgram &program)
       : target(compilation.options.target), flat(program.parameters()) {
     if (target == Target::Cuda) {
+      checkForCuda(compilation.options);
       plans = planForCuda(
                   compilation, [&] { return buildPart(compilation, program, ModelPart::Train); },
                   entriesOf(ModelPart::Train))

@@ -131,8 +131,8 @@ PlanReport tidegate::planModel(const ProgramSource &source, int64_t B, int64_t T
   return report;
 }
 
-void tidegate::expectRoom(const ProgramSource &, int64_t, int64_t, const CompileOptions &, int64_t, const PlanReport &) {
-}
+void tidegate::expectRoom(const ProgramSource &, int64_t, int64_t, const CompileOptions &, int64_t,
+                          const PlanReport &) {}
 
 int64_t tidegate::layersToRecompute(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options,
                                     int64_t microBatches, int64_t bytes) {

@@ -1,6 +1,7 @@
 //===- CudaCompileTest.cpp - Generated kernels through NVRTC ----------------===//
 // The training step's kernels of every example compile for both architectures. Registers, spills and shared memory of
-// each are printed; a kernel that spills more than a few registers fails. What NVRTC refuses is told at the program's line.
+// each are printed; a kernel that spills more than a few registers fails. What NVRTC refuses is told at the
+// program's line.
 //===----------------------------------------------------------------------===//
 #include "compiler/Driver/CpuModel.h"
 #include "compiler/Driver/CudaModel.h"

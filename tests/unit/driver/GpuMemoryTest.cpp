@@ -62,7 +62,9 @@ protected:
     }
     return "no error";
   }
-  static bool contains(const std::string &text, const std::string &part) { return text.find(part) != std::string::npos; }
+  static bool contains(const std::string &text, const std::string &part) {
+    return text.find(part) != std::string::npos;
+  }
 };
 
 TEST_F(GpuMemory, MicroBatchesOnTheGpuShareTokens) {
@@ -96,6 +98,13 @@ TEST_F(GpuMemory, AStepThatDoesNotFitSaysWhatDoes) {
   leave(10);
   EXPECT_TRUE(contains(deviceError([&] { expectRoom(source, 64, 512, onGpu(), 1, planned); }), "use a smaller model"));
   EXPECT_NO_THROW(expectRoom(source, 64, 512, {}, 1, planned)) << "the CPU's memory is not the GPU's";
+}
+
+TEST_F(GpuMemory, WhatRunsOnTheCpuAloneHasNoPlan) {
+  CompileOptions token = onGpu();
+  token.form = ScanForm::Token;
+  for (const CompileOptions &options : {token, onGpu(Precision::F64)})
+    EXPECT_TRUE(contains(messageOf<RuntimeError>([&] { planModel(tinyGla(), 1, 4, options); }), "runs on the CPU"));
 }
 
 TEST_F(GpuMemory, AModelThatDoesNotFitIsNotBegun) {

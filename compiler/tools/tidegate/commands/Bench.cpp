@@ -70,10 +70,10 @@ ExitCode tool::runBench(std::span<const std::string> args) {
               report.productsPerSecond / 1e9);
   if (device.plan) {
     auto mebibytes = [](int64_t bytes) { return double(bytes) / (1 << 20); };
-    std::printf("device memory: peak %.1f MiB by the driver, %.1f MiB by the plan (%+.1f %%); before, with this process's "
-                "context, %.1f MiB were taken\n",
-                mebibytes(device.driver), mebibytes(device.plan),
-                100 * (double(device.plan) / double(std::max<int64_t>(device.driver, 1)) - 1), mebibytes(device.before));
+    const double more = double(device.plan) / double(std::max<int64_t>(device.driver, 1)) - 1;
+    std::printf("device memory: peak %.1f MiB by the driver, %.1f MiB by the plan (%+.1f %%); before, with this "
+                "process's context, %.1f MiB were taken\n",
+                mebibytes(device.driver), mebibytes(device.plan), 100 * more, mebibytes(device.before));
   }
   std::fflush(stdout);
   return kDone;

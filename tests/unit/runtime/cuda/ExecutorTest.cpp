@@ -28,7 +28,8 @@ TEST(CudaExecutor, StepsInMessages) {
 /// The arena holds the buffers, from the next multiple of 256 on the workspace of the built-in kernels.
 TEST(CudaExecutor, ArenaOfAPlan) {
   Plan plan;
-  plan.buffers = {{.elements = {.batch = 1, .tokens = 1}, .first = 0, .last = 1}, {.elements = {.constant = 100}, .binding = 0}};
+  plan.buffers = {{.elements = {.batch = 1, .tokens = 1}, .first = 0, .last = 1},
+                  {.elements = {.constant = 100}, .binding = 0}};
   plan.steps = {{Copy{}, ""}, {Copy{}, ""}};
   EXPECT_EQ(4 * 3 * 50 + 40, arenaOf(plan, 3, 50).layout.bytes); // of 64 bytes
   EXPECT_EQ(768, arenaOf(plan, 3, 50).workspace);
