@@ -36,25 +36,35 @@ double productRate(int64_t n) {
 /// One large product on the GPU, of numbers that are not zeros.
 double cudaProductRate(Precision precision) {
   using namespace runtime::cuda;
-  const int64_t n = precision == Precision::BF16 ? 8192 : 4096, bytes = precision == Precision::BF16 ? 2 : 4;
+  int64_t n = precision == Precision::BF16 ? 8192 : 4096;
+  const int64_t bytes = precision == Precision::BF16 ? 2 : 4;
   const runtime::Dtype dtype = precision == Precision::BF16 ? runtime::Dtype::BF16 : runtime::Dtype::F32;
   Engine &engine = cudaEngine();
-  DeviceMemory a(n * n * bytes, "a product"), b(n * n * bytes, "a product"), c(n * n * bytes, "a product");
-  std::vector<uint16_t> numbers(n * n * bytes / 2);
+  const std::lock_guard turn(engine.mutex);
+  // The matrices lie where activations do: models need no room beside them.
+  const int64_t before = engine.arenaBytes(), room = Device::get().memory().free + before;
+  while (n > 256 && 3 * n * n * bytes > room)
+    n /= 2;
+  std::byte *const a = engine.reserve(3 * n * n * bytes, "a product"), *const b = a + n * n * bytes,
+                  *const c = b + n * n * bytes;
+  std::vector<uint16_t> numbers(std::min<int64_t>(n * n * bytes / 2, 1 << 20)); // again and again
   runtime::RandomStream random(1, "product");
   for (size_t i = 0; i < numbers.size(); ++i) // halves of floats and bfloat16 numbers between 1/2 and 2
     numbers[i] = uint16_t(0x3f00 + random.below(0x100, i));
-  engine.stream.toDevice(a.data(), numbers.data(), a.bytes());
-  engine.stream.toDevice(b.data(), numbers.data(), b.bytes());
+  const int64_t piece = int64_t(numbers.size()) * 2; // a power of two, as the matrices are
+  for (std::byte *to = a; to < c; to += piece)
+    engine.stream.toDevice(to, numbers.data(), piece);
   double best = 0;
   for (int i = 0; i < 10; ++i) {
     Event begin, end;
     begin.record(engine.stream);
-    engine.blas.multiply(engine.stream, {false, false, n, n, n, 1, dtype, dtype, dtype}, a.data(), b.data(), c.data());
+    engine.blas.multiply(engine.stream, {false, false, n, n, n, 1, dtype, dtype, dtype}, a, b, c);
     end.record(engine.stream);
     end.synchronize();
     best = std::max(best, 2.0 * n * n * n / Event::seconds(begin, end));
   }
+  if (engine.arenaBytes() > before)
+    engine.release();
   return best;
 }
 
@@ -125,9 +135,14 @@ double tidegate::measureProductRate(const CompileOptions &options) {
 BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t T, int repeats,
                                  const CompileOptions &options) {
   BenchReport report;
+  const bool isCuda = options.target == Target::Cuda;
+  if (isCuda) {
+    const PlanReport planned = planModel(source, B, T, options);
+    expectRoom(source, B, T, options, 1, planned);
+    report.device.plan = planned.peakBytes;
+  }
   auto start = Clock::now();
   auto model = compileModel(source, options);
-  const bool isCuda = options.target == Target::Cuda;
   runtime::cuda::CudaExecutor *cuda = isCuda ? &cudaTraining(*model)->entry("loss_and_grads") : nullptr;
   runtime::Executor *cpu = isCuda ? nullptr : &cpuTraining(*model).entry("loss_and_grads");
   const runtime::Plan &plan = isCuda ? cuda->plan() : cpu->plan();
@@ -156,7 +171,10 @@ BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t
     config.step = ++step;
     start = Clock::now();
     model->trainStep({ids, labels, B, T}, config);
-    return since(start);
+    const double seconds = since(start);
+    if (isCuda)
+      report.device.driver = std::max(report.device.driver, runtime::cuda::Device::get().taken());
+    return seconds;
   };
   std::vector<double> steps;
   if (isCuda) { // whole steps as they are trained, then as many with events between their parts
@@ -172,6 +190,10 @@ BenchReport tidegate::benchModel(const ProgramSource &source, int64_t B, int64_t
     for (int i = 0; i < repeats; ++i)
       steps.push_back(run());
     cpu->onStep = nullptr;
+  }
+  if (isCuda) {
+    const auto &before = runtime::cuda::Device::get().atStart;
+    report.device.before = before.total - before.free;
   }
   report.stepSeconds = median(steps);
   report.flops = plan.flops(B, T);

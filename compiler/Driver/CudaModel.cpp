@@ -7,6 +7,8 @@
 
 #include "compiler/CodeGen/CUDA/Kernels.h"
 #include "compiler/Driver/CompiledModel.h"
+#include "compiler/Driver/CudaMemory.h"
+#include "compiler/Driver/KernelErrors.h"
 #include "compiler/Plan/PlanBuilder.h"
 #include "runtime/core/Error.h"
 #include "runtime/device/Library.h"
@@ -19,11 +21,13 @@ using runtime::Dtype;
 using runtime::HostSpan;
 using runtime::HostTensor;
 using runtime::RuntimeError;
+using runtime::cuda::Blas;
 using runtime::cuda::DeviceMemory;
 using runtime::cuda::Engine;
 using runtime::cuda::Event;
 using runtime::cuda::KernelText;
 using runtime::cuda::PinnedMemory;
+using runtime::cuda::ProgramError;
 using runtime::cuda::Stream;
 
 Engine &tidegate::cudaEngine() {
@@ -64,6 +68,7 @@ CudaPlans tidegate::planForCuda(Compilation &compilation, BuildModule build, llv
     text.sharedBytes = int(kernel.sharedBytes);
     text.itemsPerBlock = kernel.itemsPerBlock;
     text.maxBlocks = kernel.maxBlocks;
+    result.origins.push_back(kernel.origin);
   }
   return result;
 }
@@ -72,9 +77,20 @@ CudaProgram::CudaProgram(Compilation &compilation, Engine &engine, BuildModule b
                          llvm::ArrayRef<llvm::StringRef> entries)
     : engine(engine) {
   CudaPlans made = planForCuda(compilation, build, entries);
-  for (auto [name, plan] : llvm::zip(entries, made.plans))
-    executors[name] = std::make_unique<runtime::cuda::CudaExecutor>(engine, std::move(plan), made.kernels);
+  try {
+    for (auto [name, plan] : llvm::zip(entries, made.plans))
+      executors[name] = std::make_unique<runtime::cuda::CudaExecutor>(engine, std::move(plan), made.kernels);
+  } catch (const ProgramError &error) {
+    auto kernel = llvm::find_if(made.kernels, [&](const KernelText &text) { return text.name == error.program; });
+    if (kernel == made.kernels.end()) // one of the device library
+      throw;
+    reportAtStatements(compilation.context, made.origins[kernel - made.kernels.begin()], error);
+    compilation.fail();
+  }
 }
+
+/// "4 x 8000 tokens".
+static std::string sizesText(int64_t B, int64_t T) { return std::to_string(B) + " x " + std::to_string(T) + " tokens"; }
 
 void CudaProgram::run(llvm::StringRef name, int64_t B, int64_t T, std::span<const Argument> arguments,
                       size_t numInputs, void *stream) {
@@ -83,6 +99,12 @@ void CudaProgram::run(llvm::StringRef name, int64_t B, int64_t T, std::span<cons
   for (const runtime::Buffer &buffer : executor.plan().buffers)
     if (buffer.isBound())
       bytes[buffer.binding] = buffer.elements.at(B, T) * buffer.elementBytes;
+  int64_t copied = 0;
+  for (auto [argument, size] : llvm::zip(arguments, bytes))
+    copied += argument.isOnGpu ? 0 : size;
+  if (const int64_t arena = executor.arenaBytes(B, T); copied > 0 || arena > engine.arenaBytes())
+    expectFree("'" + name.str() + "' of " + sizesText(B, T), {{"arguments", copied}, {"activations", arena}},
+               std::min(arena, engine.arenaBytes()), "use fewer rows or tokens at a time");
 
   const Stream caller = Stream::borrowed(stream);
   Event given, done;
@@ -163,10 +185,10 @@ private:
 class CudaModel : public CompiledModel {
 public:
   CudaModel(const ProgramSource &source, const CompileOptions &options)
-      : CompiledModel(source, options), engine(cudaEngine()), weights(engine, flat.rows * kRow, "weights"),
+      : CompiledModel(source, options), engine(engineFor(flat)), weights(engine, flat.rows * kRow, "weights"),
         gradients(engine, flat.rows * kRow, "gradients"), first(engine, flat.rows * kRow, "first moments"),
         second(engine, flat.rows * kRow, "second moments"), decay(flat.rows * 4, "weight decay"),
-        scalars(kScalars * 4, "step") {
+        scalars(kStepNumbers * 4, "step") {
     std::vector<float> rows;
     for (double d : decayOfRows())
       rows.push_back(float(d));
@@ -181,6 +203,8 @@ public:
   }
 
   train::LossResult lossAndGradients(const train::TokenBatch &batch) override {
+    checkBatch(batch);
+    expectTrainingRoom(batch.B, batch.T, false);
     enqueueGradients(batch, gradients.write());
     return {presentLoss(), counted(batch)};
   }
@@ -190,6 +214,10 @@ public:
                               const train::StepConfig &config) override {
     if (microBatches.empty())
       throw RuntimeError(RuntimeError::Kind::InvalidArgument, "expected at least 1 micro-batch, but got none");
+    for (const train::TokenBatch &batch : microBatches) {
+      checkBatch(batch);
+      expectTrainingRoom(batch.B, batch.T, microBatches.size() > 1);
+    }
     char *sum = gradients.write();
     train::StepResult result;
     for (size_t i = 0; i < microBatches.size(); ++i) {
@@ -211,10 +239,12 @@ public:
 
   train::LossResult evalLoss(const train::TokenBatch &batch) override {
     checkBatch(batch);
+    auto &executor = part(ModelPart::Loss).entry("loss");
+    expectRoom("a loss", batch.B, batch.T, executor.arenaBytes(batch.B, batch.T));
     auto bindings = inputs(batch.ids, batch.labels, positionsOf(batch.positions, batch.B, batch.T), batch.B * batch.T);
     bindings.push_back(scalar(kLoss));
     bindings.push_back(scalar(kCount));
-    part(ModelPart::Loss).entry("loss").run(batch.B, batch.T, bindings);
+    executor.run(batch.B, batch.T, bindings);
     float both[2];
     engine.stream.toHost(&both[0], scalar(kLoss), 4);
     engine.stream.toHost(&both[1], scalar(kCount), 4);
@@ -225,10 +255,11 @@ public:
   HostTensor logits(std::span<const int32_t> ids, int64_t B, int64_t T, std::span<const int32_t> given) override {
     checkTokens(ids, B, T, "id", false);
     HostTensor out(type, {B, T, vocabulary});
+    auto &executor = part(ModelPart::Logits).entry("model");
+    expectRoom("logits", B, T, executor.arenaBytes(B, T), false, out.elements() * 4);
     DeviceMemory result(out.elements() * 4, "logits");
     auto bindings = inputs(ids, {}, positionsOf(given, B, T), B * T);
     bindings.push_back(result.data());
-    auto &executor = part(ModelPart::Logits).entry("model");
     executor.usesGraphs = false; // the result is another one each time
     executor.run(B, T, bindings);
     engine.stream.toHost(out.view().data, result.data(), out.elements() * 4);
@@ -262,7 +293,7 @@ public:
 
 private:
   /// Numbers on the GPU beside the arrays: those of @adamw first.
-  enum { kAdamw = 0, kSquares = 8, kLoss = 9, kCount = 10, kScale = 11, kScalars = 12 };
+  enum { kAdamw = 0, kSquares = 8, kLoss = 9, kCount = 10, kScale = 11 };
   void *scalar(int64_t i) { return static_cast<char *>(scalars.data()) + 4 * i; }
 
   ProgramSource source() {
@@ -284,6 +315,7 @@ private:
                              int64_t count) {
     if (tokens.bytes() < 3 * count * 4) {
       engine.stream.synchronize();
+      tokens = {}; // first, so that both are never there at once
       tokens = DeviceMemory(3 * count * 4, "tokens");
       staged = PinnedMemory(3 * count * 4, "tokens");
     }
@@ -307,8 +339,36 @@ private:
     return bindings;
   }
 
+  /// The one GPU, once its free memory is known to hold the arrays of a model.
+  static Engine &engineFor(const FlatWeights &flat) {
+    Engine &engine = cudaEngine();
+    expectFree("a model", cudaMemory(flat, {}), Blas::kWorkspaceBytes, "use a smaller model");
+    return engine;
+  }
+
+  /// Before anything of a run is copied or launched: that the GPU has room for what the run allocates. `extra`: bytes
+  /// of its result. Errors: those of expectFree.
+  void expectRoom(const char *what, int64_t B, int64_t T, int64_t arena, bool accumulates = false, int64_t extra = 0) {
+    const int64_t present = tokens.bytes() / (3 * 4), count = B * T;
+    accumulates |= addend.bytes() > 0;
+    if (count <= present && arena <= engine.arenaBytes() && accumulates == (addend.bytes() > 0) && !extra)
+      return;
+    MemoryTable need = cudaMemory(flat, {std::max(count, present), std::max(arena, engine.arenaBytes()), accumulates});
+    if (extra)
+      need.emplace_back("result", extra);
+    const MemoryTable held = cudaMemory(flat, {present, engine.arenaBytes(), addend.bytes() > 0});
+    expectFree(what + (" of " + sizesText(B, T)), need, totalOf(held),
+               "use fewer rows or tokens at a time, or run layers again in the backward");
+  }
+
+  void expectTrainingRoom(int64_t B, int64_t T, bool accumulates) {
+    const int64_t arena = trainingArena(flat, B, T, [&](size_t i, int64_t b, int64_t t) {
+      return part(ModelPart::Train).entry(entriesOf(ModelPart::Train)[i]).arenaBytes(b, t);
+    });
+    expectRoom("a training step", B, T, arena, accumulates);
+  }
+
   void enqueueGradients(const train::TokenBatch &batch, char *to) {
-    checkBatch(batch);
     auto bindings = inputs(batch.ids, batch.labels, positionsOf(batch.positions, batch.B, batch.T), batch.B * batch.T);
     bindings.push_back(scalar(kLoss));
     for (size_t i : order)
@@ -363,13 +423,17 @@ private:
 };
 } // namespace
 
-std::unique_ptr<train::Model> tidegate::compileCudaModel(const ProgramSource &source, const CompileOptions &options) {
+void tidegate::checkForCuda(const CompileOptions &options) {
   if (options.precision == Precision::F64)
     throw RuntimeError(RuntimeError::Kind::InvalidArgument,
                        "expected precision f32 or bf16 on the GPU, but got f64, which runs on the CPU");
   if (options.form == ScanForm::Token)
     throw RuntimeError(RuntimeError::Kind::InvalidArgument,
                        "expected recurrences in chunk form on the GPU, but got the token form, which runs on the CPU");
+}
+
+std::unique_ptr<train::Model> tidegate::compileCudaModel(const ProgramSource &source, const CompileOptions &options) {
+  checkForCuda(options);
   return std::make_unique<CudaModel>(source, options);
 }
 

@@ -1,14 +1,18 @@
 //===- CudaModel.h - A compiled model on the GPU ----------------*- C++ -*-===//
 #pragma once
 
+#include "compiler/CodeGen/CUDA/KernelSource.h"
 #include "compiler/Driver/Pipeline.h"
 #include "runtime/cuda/Executor.h"
 #include "runtime/train/Model.h"
 
 namespace tidegate {
 
-/// Errors: RuntimeError Device where there is no GPU, driver or CUDA library, with what is missing;
-/// InvalidArgument for precision f64 and for recurrences in token form.
+/// Errors: RuntimeError InvalidArgument for what runs on the CPU alone: precision f64, recurrences in token form.
+void checkForCuda(const CompileOptions &options);
+
+/// Errors: RuntimeError Device where there is no GPU, driver or CUDA library, with what is missing; Device where the
+/// GPU's free memory does not hold the model; those of checkForCuda.
 std::unique_ptr<train::Model> compileCudaModel(const ProgramSource &source, const CompileOptions &options);
 
 /// Makes a fused module for the options of a compilation.
@@ -18,6 +22,7 @@ using BuildModule = llvm::function_ref<mlir::OwningOpRef<mlir::ModuleOp>()>;
 struct CudaPlans {
   std::vector<runtime::Plan> plans; ///< One per entry.
   std::vector<runtime::cuda::KernelText> kernels;
+  std::vector<cuda::KernelOrigin> origins; ///< One per kernel.
 };
 
 /// Plans `entries` of the module that `build` makes. Unless the options say how large chunks are, `build` is called
@@ -28,7 +33,7 @@ CudaPlans planForCuda(Compilation &compilation, BuildModule build, llvm::ArrayRe
 /// Functions of a fused module, ready to run on the GPU.
 class CudaProgram {
 public:
-  /// Compiles the kernels of planForCuda.
+  /// Compiles the kernels of planForCuda. One that NVRTC refuses is a CompileError at the statements it was made of.
   CudaProgram(Compilation &compilation, runtime::cuda::Engine &engine, BuildModule build,
               llvm::ArrayRef<llvm::StringRef> entries);
 
@@ -40,7 +45,8 @@ public:
     bool isOnGpu = false;
   };
   /// Runs an entry in order with the caller's stream (a CUstream). The first `numInputs` arguments are read, the others
-  /// written: where they lie on the GPU, else by copies that are waited for.
+  /// written: where they lie on the GPU, else by copies that are waited for. Errors: those of expectFree, before
+  /// anything is copied or launched.
   void run(llvm::StringRef name, int64_t B, int64_t T, std::span<const Argument> arguments, size_t numInputs,
            void *stream);
 

@@ -199,11 +199,15 @@ bool entryTakes(const ProgramSource &source, const std::string &entry, const std
 /// False if the model has a scan over chunks, which goes on across documents.
 bool separatesDocuments(const ProgramSource &source);
 
+/// Bytes by what they are for, in the order in which they are reported.
+using MemoryTable = std::vector<std::pair<std::string, int64_t>>;
+
 /// One training step's memory and work at given B and T, before running it.
 struct PlanReport {
-  int64_t peakBytes = 0;
+  int64_t peakBytes = 0; ///< The sum of classBytes; on the GPU without the process's context.
   int64_t layers = 0; ///< That could be run again in the backward.
-  std::vector<std::pair<std::string, int64_t>> classBytes; ///< weights, gradients, moments, activations, ...
+  MemoryTable classBytes; ///< weights, gradients, moments, activations, ...
+  std::string memory; ///< For people: one row a class, and the peak.
   double flops = 0;  ///< Of the matrix products of one training step, those done twice included.
   int64_t steps = 0; ///< Launches, library calls and copies.
   std::string table; ///< For people: one row a step or group.
@@ -212,6 +216,11 @@ struct PlanReport {
 /// `microBatches`: of B x T each in a step; the work is of all of them.
 PlanReport planModel(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options,
                      int64_t microBatches = 1);
+
+/// Nothing on the CPU, and where the GPU's free memory holds a training step. Errors: RuntimeError Device with what is
+/// needed and what is free, the report's table, and the batch, length and policy that would fit.
+void expectRoom(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options, int64_t microBatches,
+                const PlanReport &planned);
 
 /// The fewest layers that must be run again for a step to need at most `bytes`.
 /// InvalidArgument when running all of them again is not enough.
@@ -246,10 +255,16 @@ struct BenchReport {
   double productsPerSecond = 0; ///< FLOP/s of one large square product on this machine
   double compileSeconds = 0;
   std::vector<Row> rows; ///< slowest first
+  /// The GPU's memory in bytes; zeros on the CPU.
+  struct DeviceBytes {
+    int64_t driver = 0; ///< the most that the driver says the process took beside its context
+    int64_t plan = 0;   ///< PlanReport::peakBytes
+    int64_t before = 0; ///< what was taken once the context stood: by it, and by other processes
+  } device;
   /// The step's share of what products alone would allow.
   double share() const { return flops / stepSeconds / productsPerSecond; }
 };
-/// Runs `repeats` steps on random tokens after one to warm up.
+/// Runs `repeats` steps on random tokens after one to warm up. Errors: those of expectRoom.
 BenchReport benchModel(const ProgramSource &source, int64_t B, int64_t T, int repeats, const CompileOptions &options);
 
 } // namespace tidegate

@@ -2,6 +2,8 @@
 #include "compiler/CodeGen/CPU/Jit.h"
 #include "compiler/CodeGen/CUDA/Kernels.h"
 #include "compiler/Driver/CpuModel.h"
+#include "compiler/Driver/CudaMemory.h"
+#include "compiler/Driver/CudaModel.h"
 #include "compiler/Plan/PlanBuilder.h"
 #include "runtime/core/Error.h"
 
@@ -129,11 +131,64 @@ std::string textOf(mlir::ModuleOp module) {
   return text;
 }
 
-struct PlannedStep {
-  Plan plan;
-  mlir::OwningOpRef<mlir::ModuleOp> module;
-  std::unique_ptr<cpu::KernelModule> kernels;
+/// The plan of @loss_and_grads on the CPU; its kernels are written, not compiled.
+Plan planOnCpu(Compilation &compilation, LoadedProgram &program, cpu::KernelModule &kernels) {
+  auto module = buildPart(compilation, program, ModelPart::Train);
+  auto plan = buildPlan(module->lookupSymbol<mlir::func::FuncOp>("loss_and_grads"), kernels);
+  if (failed(plan))
+    compilation.fail();
+  return std::move(*plan);
+}
+
+/// The training step's plan, without compiling its kernels.
+class PlannedStep {
+public:
+  PlannedStep(Compilation &compilation, LoadedProgram &program)
+      : target(compilation.options.target), flat(program.parameters()) {
+    if (target == Target::Cuda) {
+      checkForCuda(compilation.options);
+      plans = planForCuda(
+                  compilation, [&] { return buildPart(compilation, program, ModelPart::Train); },
+                  entriesOf(ModelPart::Train))
+                  .plans;
+      return;
+    }
+    cpu::KernelModule kernels(&compilation.context);
+    plans.push_back(planOnCpu(compilation, program, kernels));
+  }
+
+  /// Of @loss_and_grads.
+  const Plan &plan() const { return plans.front(); }
+
+  /// Memory by class, in the order it is reported.
+  MemoryTable memory(int64_t B, int64_t T, int64_t microBatches) const {
+    if (target == Target::Cuda) {
+      const int64_t arena = trainingArena(flat, B, T, [&](size_t i, int64_t b, int64_t t) {
+        return runtime::cuda::arenaOf(plans[i], b, t).bytes;
+      });
+      return cudaMemory(flat, {B * T, arena, microBatches > 1});
+    }
+    const int64_t weights = flat.rows * FlatWeights::kRow * plan().elementBytes;
+    return {{"weights", weights},
+            {"gradients", microBatches > 1 ? 2 * weights : weights}, // the sum, and what is added to it
+            {"moments", 2 * weights},
+            {"activations", layoutOf(plan(), B, T).bytes},
+            {"tokens", 2 * B * T * microBatches * int64_t(sizeof(int32_t))}};
+  }
+
+private:
+  Target target;
+  FlatWeights flat;
+  std::vector<Plan> plans; ///< On the GPU of every entry of the part.
 };
+
+/// A step of other options.
+PlannedStep planWith(const ProgramSource &source, CompileOptions options, int64_t recomputedLayers) {
+  options.recomputedLayers = recomputedLayers;
+  Compilation compilation(options);
+  LoadedProgram program(source);
+  return PlannedStep(compilation, program);
+}
 
 /// Layers that can be run again: calls in the model.
 int64_t layersOf(Compilation &compilation, LoadedProgram &program) {
@@ -142,28 +197,6 @@ int64_t layersOf(Compilation &compilation, LoadedProgram &program) {
   return std::distance(calls.begin(), calls.end());
 }
 
-/// Memory by class, in the order it is reported.
-std::vector<std::pair<std::string, int64_t>> memoryOf(const Plan &plan, const FlatWeights &flat, int64_t B, int64_t T,
-                                                      int64_t microBatches) {
-  const int64_t weights = flat.rows * FlatWeights::kRow * plan.elementBytes;
-  return {{"weights", weights},
-          {"gradients", microBatches > 1 ? 2 * weights : weights}, // the sum, and what is added to it
-          {"moments", 2 * weights},
-          {"activations", layoutOf(plan, B, T).bytes},
-          {"tokens", 2 * B * T * microBatches * int64_t(sizeof(int32_t))}};
-}
-
-/// The training step's plan, without compiling its kernels.
-PlannedStep planTraining(Compilation &compilation, LoadedProgram &program) {
-  PlannedStep planned;
-  planned.module = buildPart(compilation, program, ModelPart::Train);
-  planned.kernels = std::make_unique<cpu::KernelModule>(&compilation.context);
-  auto plan = buildPlan(planned.module->lookupSymbol<mlir::func::FuncOp>("loss_and_grads"), *planned.kernels);
-  if (failed(plan))
-    compilation.fail();
-  planned.plan = std::move(*plan);
-  return planned;
-}
 } // namespace
 
 std::vector<std::pair<std::string, std::string>> tidegate::stages() {
@@ -201,11 +234,12 @@ std::string tidegate::emitStage(const ProgramSource &source, const std::string &
       text += kernel.text + "\n";
     return text;
   }
-  if (stage == "plan" || stage == "llvm") {
-    PlannedStep planned = planTraining(compilation, program);
-    if (stage == "plan")
-      return textOf(planned.plan);
-    auto text = cpu::Jit::print(planned.kernels->module());
+  if (stage == "plan")
+    return textOf(PlannedStep(compilation, program).plan());
+  if (stage == "llvm") {
+    cpu::KernelModule kernels(&compilation.context);
+    planOnCpu(compilation, program, kernels);
+    auto text = cpu::Jit::print(kernels.module());
     if (failed(text))
       compilation.fail();
     return *text;
@@ -222,20 +256,13 @@ std::string tidegate::emitStage(const ProgramSource &source, const std::string &
 
 int64_t tidegate::layersToRecompute(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options,
                                     int64_t microBatches, int64_t bytes) {
-  LoadedProgram program(source);
-  const FlatWeights flat(program.parameters());
   auto peak = [&](int64_t layers) {
-    CompileOptions tried = options;
-    tried.recomputedLayers = layers;
-    Compilation compilation(tried);
-    int64_t sum = 0;
-    for (const auto &[name, size] : memoryOf(planTraining(compilation, program).plan, flat, B, T, microBatches))
-      sum += size;
-    return sum;
+    return totalOf(planWith(source, options, layers).memory(B, T, microBatches));
   };
   if (peak(0) <= bytes)
     return 0;
   Compilation compilation(options);
+  LoadedProgram program(source);
   int64_t tooFew = 0, enough = layersOf(compilation, program);
   if (const int64_t least = peak(enough); least > bytes)
     throw runtime::RuntimeError(runtime::RuntimeError::Kind::InvalidArgument,
@@ -253,14 +280,14 @@ PlanReport tidegate::planModel(const ProgramSource &source, int64_t B, int64_t T
                                int64_t microBatches) {
   Compilation compilation(options);
   LoadedProgram program(source);
-  PlannedStep planned = planTraining(compilation, program);
-  const Plan &plan = planned.plan;
+  const PlannedStep planned(compilation, program);
+  const Plan &plan = planned.plan();
 
   PlanReport report;
   report.layers = layersOf(compilation, program);
-  report.classBytes = memoryOf(plan, FlatWeights(program.parameters()), B, T, microBatches);
-  for (const auto &[name, bytes] : report.classBytes)
-    report.peakBytes += bytes;
+  report.classBytes = planned.memory(B, T, microBatches);
+  report.peakBytes = totalOf(report.classBytes);
+  report.memory = memoryText(report.classBytes);
   report.flops = plan.flops(B, T) * double(microBatches);
   report.steps = plan.steps.size();
 
@@ -285,4 +312,45 @@ PlanReport tidegate::planModel(const ProgramSource &source, int64_t B, int64_t T
   report.table = table.str();
   report.json = json.dump();
   return report;
+}
+
+/// What of a step with fewer rows, shorter ones, or layers run again needs at most `free` bytes, in words.
+static std::string whatFits(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options,
+                            int64_t microBatches, int64_t layers, int64_t free) {
+  std::string fits;
+  auto consider = [&](const std::string &option, int64_t bytes) {
+    if (bytes <= free)
+      fits += (fits.empty() ? "" : ", ") + option + " (" + runtime::cuda::bytesText(bytes) + ")";
+    return bytes <= free;
+  };
+  auto shorter = [&](const PlannedStep &step, const std::string &also) {
+    for (int64_t b = B / 2; b > 0; b /= 2)
+      if (consider(also + "--batch " + std::to_string(b), totalOf(step.memory(b, T, microBatches))))
+        break;
+    for (int64_t t = T / 2; t > 0; t /= 2)
+      if (consider(also + "--seq " + std::to_string(t), totalOf(step.memory(B, t, microBatches))))
+        break;
+  };
+  shorter(planWith(source, options, options.recomputedLayers), "");
+  if (options.recomputedLayers < layers) {
+    const PlannedStep again = planWith(source, options, CompileOptions::kAllLayers);
+    const std::string option = "--activations block";
+    if (!consider(option, totalOf(again.memory(B, T, microBatches))) && fits.empty())
+      shorter(again, option + " ");
+  }
+  return fits;
+}
+
+void tidegate::expectRoom(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options,
+                          int64_t microBatches, const PlanReport &planned) {
+  if (options.target != Target::Cuda)
+    return;
+  const int64_t free = runtime::cuda::Device::get().memory().free;
+  if (planned.peakBytes <= free)
+    return;
+  const std::string fits = whatFits(source, B, T, options, microBatches, planned.layers, free);
+  expectFree("a training step of " + std::to_string(B) + " x " + std::to_string(T) + " tokens", planned.classBytes, 0,
+             fits.empty() ? "no smaller batch or length fits either: use a smaller model, or free memory that other "
+                            "processes hold"
+                          : "what fits: " + fits);
 }

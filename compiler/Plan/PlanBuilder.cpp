@@ -4,6 +4,7 @@
 #include "ir/Nn/NnOps.h"
 #include "ir/Nn/Storage.h"
 #include "ir/Rec/RecOps.h"
+#include "ir/SourcePlace.h"
 #include "llvm/ADT/SmallSet.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -31,19 +32,6 @@ struct Place {
 };
 
 Extent fixed(int64_t n) { return Extent{n, 0, 0, {}}; }
-
-/// "model.tg:12" of the innermost source position.
-std::string whereOf(Location loc) {
-  std::string text;
-  loc->walk([&](Location inner) {
-    if (auto file = dyn_cast<FileLineColLoc>(inner)) {
-      text = file.getFilename().str() + ":" + std::to_string(file.getLine());
-      return WalkResult::interrupt();
-    }
-    return WalkResult::advance();
-  });
-  return text;
-}
 
 /// Multiply-adds times two of the products in a block that runs once.
 double flopsOf(Block &block) {
@@ -133,7 +121,7 @@ private:
   }
 
   void addStep(Location loc, decltype(runtime::Step::what) what) {
-    plan.steps.push_back({std::move(what), whereOf(loc), loop});
+    plan.steps.push_back({std::move(what), sourceLine(loc), loop});
   }
 
   LogicalResult follow(func::FuncOp function, DenseMap<Value, Place> &places, SmallVectorImpl<Place> &results) {

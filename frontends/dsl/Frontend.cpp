@@ -4,6 +4,7 @@
 #include "frontends/dsl/Parser.h"
 #include "frontends/dsl/Resolver.h"
 #include "ir/InitAllDialects.h"
+#include "ir/SourcePlace.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
@@ -180,7 +181,7 @@ std::unique_ptr<Program> Program::load(const LoadOptions &options, Diagnostics &
   impl.files = std::move(loader.files);
   impl.texts = std::move(loader.texts);
 
-  auto library = llvm::MemoryBuffer::getMemBuffer(standardLibrary(), "std.tg");
+  auto library = llvm::MemoryBuffer::getMemBuffer(standardLibrary(), kLibraryFile);
   auto libraryFile = parseFile(diagnostics.addBuffer(std::move(library)), /*inLibrary=*/true, diagnostics);
   impl.symbols.add(*libraryFile, /*isLibrary=*/true, diagnostics);
   impl.files.push_back(std::move(libraryFile));

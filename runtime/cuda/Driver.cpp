@@ -8,6 +8,7 @@
 #include "runtime/cuda/SharedLibrary.h"
 
 #include <array>
+#include <cstdlib>
 #include <limits>
 #include <optional>
 
@@ -165,6 +166,10 @@ struct Opened {
       return "the GPU " + device.name + " has compute capability " + std::to_string(device.major) + "." +
              std::to_string(device.minor) + ", but 8.0 (Ampere) or newer is needed; use --device cpu";
     status = status ? status : f.retainContext(&context, handle);
+    status = status ? status : f.setContext(context);
+    size_t free = 0, total = 0;
+    status = status ? status : f.memoryInfo(&free, &total);
+    device.atStart = {int64_t(free), int64_t(total)};
     return status ? "the GPU " + device.name + " cannot be used: " + text(status) : "";
   }
 };
@@ -188,8 +193,17 @@ const Functions &api() {
   return driver.f;
 }
 
+/// Whether an error is of a kernel that ran before: an illegal or misaligned address, a failed assertion, ...
+bool isOfEarlierWork(int status) { return status == 700 || status == 702 || (status >= 710 && status <= 719); }
+
+/// An error in words; of one that may be of any kernel, how to learn of which.
+std::string textWithHint(int status) {
+  const bool isOpen = isOfEarlierWork(status) && !std::getenv("TIDEGATE_SYNC");
+  return errorText(status) + (isOpen ? "; with TIDEGATE_SYNC=1 in the environment the error names its kernel" : "");
+}
+
 [[noreturn]] void fail(int status, const std::string &doing) {
-  throw RuntimeError(RuntimeError::Kind::Device, doing + ": " + errorText(status));
+  throw RuntimeError(RuntimeError::Kind::Device, doing + ": " + textWithHint(status));
 }
 
 void check(int status, const char *doing) {
@@ -246,6 +260,10 @@ Stream::Stream()
 Stream Stream::borrowed(void *handle) { return Stream(Handle(handle, {[](void *) {}})); }
 
 void Stream::synchronize() const { check(api().synchronizeStream(raw.get()), "waiting for the GPU"); }
+std::string Stream::failure() const {
+  const int status = api().synchronizeStream(raw.get());
+  return isOfEarlierWork(status) ? textWithHint(status) : "";
+}
 void Stream::wait(const Event &event) const {
   check(api().waitEvent(raw.get(), event.raw.get(), 0), "waiting for an event");
 }

@@ -1,7 +1,8 @@
 //===- Driver.h - The GPU through CUDA's driver interface -------*- C++ -*-===//
 // The driver library is loaded when it is first needed. One GPU a process: the
 // first that CUDA_VISIBLE_DEVICES shows. Every function may be called from every
-// thread; a failure is a RuntimeError of kind Device with CUDA's name of it.
+// thread; a failure is a RuntimeError of kind Device with CUDA's name of it. Errors
+// of kernels appear in whatever is called next, and say how to learn whose they are.
 //===----------------------------------------------------------------------===//
 #pragma once
 
@@ -30,9 +31,13 @@ struct Device {
   std::string driverVersion; ///< the CUDA that the driver supports: "13.0"
 
   struct Memory {
-    int64_t free, total; ///< bytes
+    int64_t free = 0, total = 0; ///< bytes
   };
   Memory memory() const;
+  Memory atStart; ///< once this process had its context, and nothing else
+  /// Bytes that went since: all that this process holds beside its context. What other processes take or give back
+  /// meanwhile counts too.
+  int64_t taken() const { return atStart.free - memory().free; }
 };
 
 /// "sm_90a" of 9, 0: from 9.0 on with the instructions of that generation alone.
@@ -59,6 +64,8 @@ public:
 
   /// Returns when all work is done. Errors of that work appear here.
   void synchronize() const;
+  /// Waits, too; an error of a kernel's as text, empty without one.
+  std::string failure() const;
   void wait(const Event &event) const;
 
   /// Copies and fills, in order with the work. Host memory should be pinned; it must stay until the work is done.

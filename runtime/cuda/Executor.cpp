@@ -55,6 +55,14 @@ std::string cuda::stepText(const Plan &plan, const Step &step, int64_t B, int64_
   return std::visit(Text{plan, B, T, n}, step.what);
 }
 
+Arena cuda::arenaOf(const Plan &plan, int64_t B, int64_t T) {
+  Arena arena;
+  arena.layout = layoutOf(plan, B, T);
+  arena.workspace = alignUp(arena.layout.bytes);
+  arena.bytes = arena.workspace + builtinWorkspace(plan, B, T);
+  return arena;
+}
+
 //===----------------------------------------------------------------------===//
 // What plans share
 //===----------------------------------------------------------------------===//
@@ -63,11 +71,15 @@ Engine::Engine(KernelCache cache) : kernels(std::move(cache)), builtins(kernels)
 
 std::byte *Engine::reserve(int64_t bytes, const std::string &what) {
   if (bytes > arena.bytes()) {
-    stream.synchronize();
-    arena = {}; // first, so that both are never there at once
+    release(); // first, so that both are never there at once
     arena = DeviceMemory(bytes, what);
   }
   return static_cast<std::byte *>(arena.data());
+}
+
+void Engine::release() {
+  stream.synchronize();
+  arena = {};
 }
 
 //===----------------------------------------------------------------------===//
@@ -184,21 +196,26 @@ CudaExecutor::CudaExecutor(Engine &engine, Plan plan, std::vector<KernelText> gi
   for (const ProgramText &program : builtins)
     programs.push_back(&program);
   const std::lock_guard turn(engine.mutex);
-  engine.kernels.compile(programs);
+  try {
+    engine.kernels.compile(programs);
+  } catch (const ProgramError &error) {
+    for (const Step &step : thePlan.steps)
+      for (const BuiltinLaunch &launch : builtinLaunches(step, {thePlan, 1, 1, {}}))
+        if (launch.kernel.name == error.program)
+          throw RuntimeError(error.kind(), stepText(thePlan, step, 1, 1) +
+                                               (step.where.empty() ? "" : ", of " + step.where) + ": " + error.what());
+    throw;
+  }
   for (const KernelText &text : texts)
     functions.push_back(&engine.kernels.function(text.program, text.name));
 }
 
 CudaExecutor::~CudaExecutor() = default;
 
-const CudaExecutor::Place &CudaExecutor::place(int64_t B, int64_t T) {
+const Arena &CudaExecutor::place(int64_t B, int64_t T) {
   auto [it, isNew] = places.try_emplace({B, T});
-  if (isNew) {
-    Place &own = it->second;
-    own.layout = layoutOf(thePlan, B, T);
-    own.workspace = alignUp(own.layout.bytes);
-    own.bytes = own.workspace + builtinWorkspace(thePlan, B, T);
-  }
+  if (isNew)
+    it->second = arenaOf(thePlan, B, T);
   return it->second;
 }
 
@@ -214,7 +231,7 @@ void CudaExecutor::prepare(int64_t B, int64_t T) {
 }
 
 CudaExecutor::Run CudaExecutor::start(int64_t B, int64_t T, std::span<void *const> bindings) {
-  const Place &own = place(B, T);
+  const Arena &own = place(B, T);
   std::byte *arena = reserve(B, T);
   if (poison) // every byte 0xff: NaN in both float types
     engine.stream.fill(arena, 0xff, own.bytes);
@@ -230,10 +247,25 @@ void CudaExecutor::step(const Run &run, size_t number) {
     if (isSynchronous)
       engine.stream.synchronize();
   } catch (const RuntimeError &error) {
+    // Unless each step is waited for, the error may be of a kernel that ran before.
+    const std::string earlier = isSynchronous ? "" : engine.stream.failure();
     throw RuntimeError(error.kind(), "step " + std::to_string(number) + " at " + sizesText(run.B, run.T) + ", " +
-                                         stepText(thePlan, step, run.B, run.T, run.chunk) +
-                                         (step.where.empty() ? "" : ", of " + step.where) + ": " + error.what());
+                                         describe(step, run.B, run.T, run.chunk) +
+                                         (step.where.empty() ? "" : ", of " + step.where) +
+                                         (earlier.empty() ? ": " + std::string(error.what())
+                                                          : ", or a step before it: " + earlier));
   }
+}
+
+/// A step in messages, launches with their shape.
+std::string CudaExecutor::describe(const Step &step, int64_t B, int64_t T, int64_t n) const {
+  std::string what = stepText(thePlan, step, B, T, n);
+  if (auto *launch = std::get_if<Launch>(&step.what)) {
+    const KernelText &text = texts[launch->kernel];
+    what += " in " + std::to_string(text.blocks(launch->items.at(B, T))) + " blocks of " +
+            std::to_string(text.threads) + " threads";
+  }
+  return what;
 }
 
 void CudaExecutor::enqueue(int64_t B, int64_t T, std::span<void *const> bindings) {

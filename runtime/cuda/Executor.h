@@ -26,6 +26,8 @@ public:
   /// appears in messages. Errors: RuntimeError Device with bytes needed and free.
   std::byte *reserve(int64_t bytes, const std::string &what);
   int64_t arenaBytes() const { return arena.bytes(); }
+  /// Gives that memory back.
+  void release();
 
   Stream stream;
   Kernels kernels;
@@ -37,8 +39,19 @@ private:
   DeviceMemory arena;
 };
 
+/// Where things lie in the arena in a run at one (B, T): buffers, then the workspace of built-in kernels.
+struct Arena {
+  Layout layout;
+  int64_t workspace = 0; ///< offset
+  int64_t bytes = 0;     ///< of all
+};
+/// Needs no GPU.
+Arena arenaOf(const Plan &plan, int64_t B, int64_t T);
+
 /// Runs one plan. With TIDEGATE_POISON in the environment the arena is filled with NaN before each run, so that a read
-/// before a write shows. With TIDEGATE_SYNC every step is waited for, so that an error of the GPU names its step.
+/// before a write shows. With TIDEGATE_SYNC every step is waited for, so that an error of a kernel names its step, its
+/// launch and its place in the program; otherwise it shows later, and the step that it shows at is only the last that
+/// it can be of.
 class CudaExecutor {
 public:
   /// `texts` has the plan's kernels by name; they are compiled here. `engine` must outlive the executor.
@@ -60,7 +73,7 @@ public:
   const Plan &plan() const { return thePlan; }
   /// The text of kernel i of the plan.
   const KernelText &text(size_t kernel) const { return texts[kernel]; }
-  /// Bytes of the arena at this (B, T), the workspace of built-in kernels included.
+  /// Bytes of the arena at this (B, T).
   int64_t arenaBytes(int64_t B, int64_t T);
 
   /// Whether repeated runs become graphs.
@@ -69,25 +82,21 @@ public:
   std::function<void(const Turn &, int64_t, int64_t, double)> onStep;
 
 private:
-  struct Place {
-    Layout layout;
-    int64_t workspace = 0; ///< offset
-    int64_t bytes = 0;     ///< of all
-  };
   struct Run;
   struct Replay;
 
-  const Place &place(int64_t B, int64_t T);
+  const Arena &place(int64_t B, int64_t T);
   std::byte *reserve(int64_t B, int64_t T);
   Run start(int64_t B, int64_t T, std::span<void *const> bindings);
   void step(const Run &run, size_t number);
+  std::string describe(const Step &step, int64_t B, int64_t T, int64_t n) const;
   void profile(int64_t B, int64_t T, std::span<void *const> bindings);
 
   Engine &engine;
   Plan thePlan;
   std::vector<KernelText> texts;           // as the plan's kernels
   std::vector<const Function *> functions; // as the plan's kernels
-  std::map<std::pair<int64_t, int64_t>, Place> places;
+  std::map<std::pair<int64_t, int64_t>, Arena> places;
   std::vector<Replay> replays; // the oldest first
   bool poison = false, isSynchronous = false;
 };

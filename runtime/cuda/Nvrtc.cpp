@@ -27,6 +27,8 @@ struct Nvrtc::Functions {
 
 namespace {
 
+constexpr int kCompilationError = 6; // NVRTC_ERROR_COMPILATION: of the program
+
 const SharedLibrary &library() {
   static const SharedLibrary instance("CUDA's run-time compiler", "TIDEGATE_NVRTC",
                                       toolkitNames("libnvrtc.so", {13, 12}), "install NVRTC of CUDA 12 or 13");
@@ -104,9 +106,12 @@ CompiledProgram Nvrtc::compile(const ProgramText &text, const std::string &archi
   check(f.logSize(guard.program, &size), "reading the log");
   std::string log(size, '\0');
   check(f.log(guard.program, log.data()), "reading the log");
+  if (status == kCompilationError)
+    throw ProgramError(text.name, architecture, log.c_str());
   if (status)
-    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
-                       "'" + text.name + "' does not compile for " + architecture + ":\n" + log.c_str());
+    throw RuntimeError(RuntimeError::Kind::InvalidArgument, "NVRTC " + version() + " does not compile for " +
+                                                                architecture + ": " + f.errorString(status) + "\n" +
+                                                                log.c_str());
   CompiledProgram result;
   check(f.cubinSize(guard.program, &size), "reading the machine code");
   result.cubin.resize(size);

@@ -3,6 +3,8 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include "runtime/core/Error.h"
+
 #include <string>
 #include <string_view>
 #include <utility>
@@ -31,6 +33,18 @@ struct CompiledProgram {
   std::vector<KernelUse> kernels;
 };
 
+/// NVRTC does not compile a program: RuntimeError InvalidArgument.
+class ProgramError : public RuntimeError {
+public:
+  ProgramError(const std::string &program, const std::string &architecture, const std::string &log)
+      : RuntimeError(Kind::InvalidArgument, "'" + program + "' does not compile for " + architecture + ":\n" + log),
+        program(program), architecture(architecture), log(log) {}
+
+  std::string program; ///< ProgramText::name
+  std::string architecture;
+  std::string log; ///< "NAME(LINE): error: ..."
+};
+
 class Nvrtc {
 public:
   /// The library, opened at the first call. RuntimeError NotFound says what is missing and where it was looked
@@ -42,7 +56,8 @@ public:
   /// "13.0".
   std::string version() const;
 
-  /// Compiles for `architecture`, such as "sm_90a". Errors: RuntimeError InvalidArgument with NVRTC's log.
+  /// Compiles for `architecture`, such as "sm_90a". Errors: ProgramError with NVRTC's log; RuntimeError
+  /// InvalidArgument where NVRTC does not know the architecture.
   CompiledProgram compile(const ProgramText &program, const std::string &architecture) const;
 
 private:

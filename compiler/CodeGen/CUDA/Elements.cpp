@@ -11,18 +11,6 @@ using namespace tidegate;
 using namespace tidegate::cuda;
 using llvm::Twine;
 
-std::string cuda::sourceLine(Location loc) {
-  std::string text;
-  loc->walk([&](Location inner) {
-    if (auto file = dyn_cast<FileLineColLoc>(inner)) {
-      text = file.getFilename().str() + ":" + std::to_string(file.getLine());
-      return WalkResult::interrupt();
-    }
-    return WalkResult::advance();
-  });
-  return text;
-}
-
 //===----------------------------------------------------------------------===//
 // Indices
 //===----------------------------------------------------------------------===//
@@ -248,8 +236,11 @@ static std::string literal(double value) {
 Element ElementEmitter::compute(Value value, ArrayRef<Index> index) {
   if (auto element = leaf(value, index))
     return *element;
-  Operation *op = value.getDefiningOp();
-  auto type = tensorOf(value);
+  return text.of(value.getLoc(), [&] { return apply(value.getDefiningOp(), tensorOf(value), index); });
+}
+
+/// The op's own formula, behind those of its operands.
+Element ElementEmitter::apply(Operation *op, RankedTensorType type, ArrayRef<Index> index) {
   if (auto constant = dyn_cast<nn::ConstantOp>(op))
     return {literal(constant.getValue().convertToDouble()), false};
   if (isa<ElementwiseOpInterface>(op)) {

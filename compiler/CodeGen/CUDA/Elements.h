@@ -83,6 +83,7 @@ public:
 
 private:
   Element compute(mlir::Value value, llvm::ArrayRef<Index> index);
+  Element apply(mlir::Operation *op, mlir::RankedTensorType type, llvm::ArrayRef<Index> index);
 
   Text &text;
   int lanes;

@@ -43,8 +43,7 @@ public:
     kernel.itemsPerBlock = kThreads / team;
     kernel.maxBlocks = hasSums() ? maxParts : 0x7fffffff;
     kernel.sharedBytes = sharedBytes;
-    std::string body = text.take();
-    kernel.text = wrapKernel(kernel, {"rows.cuh"}, types, body, sourceLine(map.getLoc()), isFast);
+    wrapKernel(kernel, map, {"rows.cuh"}, types, text, isFast);
     return kernel;
   }
 
@@ -142,7 +141,7 @@ private:
       }
       for (Operation &op : block.without_terminator())
         if (isReduction(&op))
-          reduce(&op);
+          text.of(op.getLoc(), [&] { reduce(&op); });
         else if (kept.contains(op.getResult(0)))
           keep(op.getResult(0));
       storeRows();

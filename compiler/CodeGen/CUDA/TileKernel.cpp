@@ -2,6 +2,7 @@
 #include "compiler/CodeGen/CUDA/TileKernel.h"
 
 #include "compiler/CodeGen/CUDA/Reduction.h"
+#include "ir/SourcePlace.h"
 #include "ir/Nn/Storage.h"
 #include "ir/Tile/TileOps.h"
 
@@ -41,8 +42,7 @@ public:
     emitKernel();
     if (failed(status))
       return failure();
-    std::string source = text.take();
-    kernel.text = wrapKernel(kernel, {"chunk.cuh"}, types, source, sourceLine(scan.getLoc()), isFast);
+    wrapKernel(kernel, scan, {"chunk.cuh"}, types, text, isFast);
     return kernel;
   }
 
@@ -117,7 +117,7 @@ private:
     text.block("const auto start = [&](long long at)", [&] {
       emitPosition();
       for (auto load : body.getOps<tile::LoadOp>())
-        emitLoad(load);
+        text.of(load.getLoc(), [&] { emitLoad(load); });
       text.line("commitCopies();");
     }, "};");
     text.line("syncBlock();");
@@ -196,7 +196,7 @@ private:
         if (pipelined) {
           declare(load.getResult(), load.getPlace());
         } else {
-          emitLoad(load);
+          text.of(load.getLoc(), [&] { emitLoad(load); });
           isLoading = true;
         }
         continue;
@@ -210,7 +210,7 @@ private:
       if (isa<tile::BarrierOp>(op))
         text.line("syncBlock();");
       else if (auto compute = dyn_cast<tile::ComputeOp>(op))
-        emitCompute(compute);
+        text.of(op.getLoc(), [&] { emitCompute(compute); });
     }
     newStates();
   }

@@ -8,13 +8,17 @@
 using namespace tidegate;
 using namespace tidegate::tool;
 
-void tool::addStepOptions(CommandLine &line) {
-  line.option<int64_t>("accumulate", "N", "micro-batches of --batch windows in a step (default 1)");
+void tool::addActivationOptions(CommandLine &line) {
   line.option<std::string>("activations", "P",
                            "what the backward keeps of each layer: none (default; nothing is run again), block (only "
                            "its input), auto (block for as few layers as --memory asks for)");
   line.option<std::string>("memory", "BYTES", "what a step may need, for --activations auto; 12G and 512M are powers "
                                               "of 1024");
+}
+
+void tool::addStepOptions(CommandLine &line) {
+  line.option<int64_t>("accumulate", "N", "micro-batches of --batch windows in a step (default 1)");
+  addActivationOptions(line);
 }
 
 int64_t tool::accumulateOf(const CommandLine &line) { return line.integer("accumulate", 1, 1); }

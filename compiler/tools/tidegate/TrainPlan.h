@@ -1,6 +1,6 @@
 //===- TrainPlan.h - How a training step is laid out ------------*- C++ -*-===//
 // The options that decide memory and work of a step (micro-batches, what the
-// backward keeps), shared by train and plan, and what follows from them.
+// backward keeps), shared by train, plan and bench, and what follows from them.
 //===----------------------------------------------------------------------===//
 #pragma once
 
@@ -9,7 +9,9 @@
 
 namespace tidegate::tool {
 
-/// --accumulate, --activations, --memory.
+/// --activations, --memory.
+void addActivationOptions(CommandLine &line);
+/// --accumulate and those.
 void addStepOptions(CommandLine &line);
 
 /// Micro-batches a step. Errors: UsageError.

@@ -123,12 +123,16 @@ PlanReport tidegate::planModel(const ProgramSource &source, int64_t B, int64_t T
   const int64_t kept = report.layers - std::min(report.layers, options.recomputedLayers);
   report.peakBytes = vocabOf(source) * B * T * (1 + kept);
   report.classBytes = {{"weights", report.peakBytes}};
+  report.memory = "  peak " + std::to_string(report.peakBytes) + "\n";
   report.flops = 2e9 * double(microBatches);
   report.steps = 3;
   report.table = "step  1";
   report.json = "{\"peak_bytes\":" + std::to_string(report.peakBytes) + "}";
   return report;
 }
+
+void tidegate::expectRoom(const ProgramSource &, int64_t, int64_t, const CompileOptions &, int64_t,
+                          const PlanReport &) {}
 
 int64_t tidegate::layersToRecompute(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options,
                                     int64_t microBatches, int64_t bytes) {

@@ -1,9 +1,11 @@
 //===- CudaCompileTest.cpp - Generated kernels through NVRTC ----------------===//
 // The training step's kernels of every example compile for both architectures. Registers, spills and shared memory of
-// each are printed; a kernel that spills more than a few registers fails.
+// each are printed; a kernel that spills more than a few registers fails. What NVRTC refuses is told at the
+// program's line.
 //===----------------------------------------------------------------------===//
 #include "compiler/Driver/CpuModel.h"
 #include "compiler/Driver/CudaModel.h"
+#include "compiler/Driver/KernelErrors.h"
 #include "runtime/cuda/KernelCache.h"
 #include "runtime/cuda/Kernels.h"
 
@@ -71,3 +73,108 @@ INSTANTIATE_TEST_SUITE_P(Examples, CudaCompileTest,
                                          Case{"delta_product", kOneLayer}, Case{"transformer", kOneLayer},
                                          Case{"lact", {{"L", "1"}, {"vocab", "512"}, {"rank", "32"}, {"muon", "true"}}}),
                          [](const auto &info) { return info.param.name; });
+
+namespace {
+/// The kernels of GLA, one of which is made wrong.
+class KernelErrorsTest : public testing::Test {
+protected:
+  KernelErrorsTest()
+      : compilation(optionsForGpu()), program({TIDEGATE_SOURCE_DIR "/examples/gla/gla.tg",
+                                               {{"D", "64"}, {"L", "1"}, {"H", "2"}, {"vocab", "259"}},
+                                               {}}),
+        made(planForCuda(
+            compilation, [&] { return buildPart(compilation, program, ModelPart::Train); },
+            entriesOf(ModelPart::Train))) {}
+
+  static CompileOptions optionsForGpu() {
+    CompileOptions options;
+    options.target = Target::Cuda;
+    options.precision = Precision::BF16;
+    return options;
+  }
+
+  /// What is said where the first kernel with `right` has `wrong` in its place.
+  CompileMessage errorWith(const std::string &right, const std::string &wrong) {
+    for (size_t i = 0; i < made.kernels.size(); ++i) {
+      ProgramText text = made.kernels[i].program;
+      const size_t at = text.source.find(right);
+      if (at == std::string::npos)
+        continue;
+      text.source.replace(at, right.size(), wrong);
+      try {
+        Nvrtc::get().compile(text, "sm_90a");
+      } catch (const ProgramError &error) {
+        reportAtStatements(compilation.context, made.origins[i], error);
+      }
+      break;
+    }
+    try {
+      compilation.fail();
+    } catch (const CompileError &error) {
+      return error.messages().empty() ? CompileMessage() : error.messages().front();
+    }
+  }
+
+  /// The text of a line of the program.
+  std::string lineOf(const CompileMessage &message) const {
+    for (const dsl::SourceText &file : program.files())
+      if (file.path == message.file) {
+        llvm::StringRef rest = file.text;
+        for (unsigned line = 1; line < message.line; ++line)
+          rest = rest.split('\n').second;
+        return rest.split('\n').first.str();
+      }
+    return "no line of the program";
+  }
+
+  Compilation compilation;
+  LoadedProgram program;
+  CudaPlans made;
+};
+} // namespace
+
+#define NEEDS_NVRTC                                                                                                    \
+  if (std::string why = Nvrtc::whyMissing(); !why.empty())                                                             \
+  GTEST_SKIP() << why
+
+TEST_F(KernelErrorsTest, KernelsKnowTheirPlaces) {
+  ASSERT_EQ(made.kernels.size(), made.origins.size());
+  for (size_t i = 0; i < made.origins.size(); ++i)
+    EXPECT_FALSE(made.origins[i].places.empty()) << made.kernels[i].name;
+}
+
+TEST_F(KernelErrorsTest, OfAMapAreAtItsStatement) {
+  NEEDS_NVRTC;
+  const CompileMessage message = errorWith("op::sigmoid(", "op::sigmoyd(");
+  EXPECT_NE(std::string::npos, lineOf(message).find("silu(")) << lineOf(message);
+  EXPECT_NE(std::string::npos, message.text.find("does not compile for sm_90a")) << message.text;
+  EXPECT_NE(std::string::npos, message.text.find("sigmoyd")) << message.text;
+  ASSERT_EQ(2u, message.notes.size());
+  EXPECT_EQ("std.tg", message.notes[0].file);
+  EXPECT_NE(std::string::npos, message.notes[1].text.find("NVRTC says:\nmap_")) << message.notes[1].text;
+}
+
+TEST_F(KernelErrorsTest, InTheDeviceLibraryAreAtTheStatementThatAskedForIt) {
+  NEEDS_NVRTC;
+  const CompileMessage message = errorWith("Fragment<", "Fragment<3 + ");
+  EXPECT_NE(std::string::npos, lineOf(message).find("scan over t")) << lineOf(message);
+  EXPECT_NE(std::string::npos, message.text.find("multiples of 16")) << message.text;
+  ASSERT_EQ(1u, message.notes.size()); // The log alone: the line was found.
+}
+
+TEST_F(KernelErrorsTest, WithoutALineAreAtAllStatements) {
+  auto kernel = std::find_if(made.origins.begin(), made.origins.end(),
+                             [](const cuda::KernelOrigin &origin) { return origin.places.size() > 2; });
+  ASSERT_NE(made.origins.end(), kernel);
+  reportAtStatements(compilation.context, *kernel, ProgramError("map_0", "sm_90a", "ptxas fatal: too much"));
+  try {
+    compilation.fail();
+  } catch (const CompileError &error) {
+    ASSERT_EQ(1u, error.messages().size());
+    const CompileMessage &message = error.messages().front();
+    EXPECT_NE(0u, message.line);
+    EXPECT_EQ("kernel 'map_0', generated for this, does not compile for sm_90a", message.text);
+    EXPECT_EQ("'map_0' computes this too", message.notes[message.notes.size() - 2].text);
+    EXPECT_EQ("NVRTC says:\nptxas fatal: too much", message.notes.back().text);
+  }
+}

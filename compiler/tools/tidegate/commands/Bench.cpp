@@ -3,7 +3,7 @@
 // matrix products.
 //===----------------------------------------------------------------------===//
 #include "compiler/tools/tidegate/Commands.h"
-#include "compiler/tools/tidegate/ProgramOptions.h"
+#include "compiler/tools/tidegate/TrainPlan.h"
 
 #include <cstdio>
 #include <iostream>
@@ -18,6 +18,7 @@ ExitCode tool::runBench(std::span<const std::string> args) {
   line.option<int64_t>("batch", "B", "rows of a batch (default 8)");
   line.option<int64_t>("seq", "T", "tokens of a row (default 512)");
   line.option<int64_t>("repeats", "N", "steps measured after one to warm up (default 5)");
+  addActivationOptions(line);
   addCompileOptions(line);
   addFormatOption(line);
   if (!line.parse(args))
@@ -25,7 +26,11 @@ ExitCode tool::runBench(std::span<const std::string> args) {
   const bool json = wantsJson(line);
   const int64_t B = line.integer("batch", 8, 1), T = line.integer("seq", 512, 1);
   const int64_t repeats = line.integer("repeats", 5, 1);
-  BenchReport report = benchModel(programOf(line), B, T, int(repeats), compileOptionsOf(line));
+  const ProgramSource source = programOf(line);
+  CompileOptions options = compileOptionsOf(line);
+  chooseActivations(line, source, B, T, /*microBatches=*/1, options);
+  const BenchReport report = benchModel(source, B, T, int(repeats), options);
+  const BenchReport::DeviceBytes &device = report.device;
   if (json) {
     nlohmann::json out{{"batch", B},
                        {"seq", T},
@@ -36,6 +41,9 @@ ExitCode tool::runBench(std::span<const std::string> args) {
                        {"share", report.share()},
                        {"compile_seconds", report.compileSeconds},
                        {"kernels", nlohmann::json::array()}};
+    if (device.plan)
+      out["device_memory"] = {
+          {"driver_peak_bytes", device.driver}, {"plan_peak_bytes", device.plan}, {"bytes_before", device.before}};
     for (const auto &row : report.rows)
       out["kernels"].push_back({{"what", row.what},
                                 {"where", row.where},
@@ -60,6 +68,13 @@ ExitCode tool::runBench(std::span<const std::string> args) {
   std::printf("%.1f GFLOP of products at %.1f GFLOP/s, %.1f %% of the %.1f GFLOP/s of one large product\n",
               report.flops / 1e9, report.flops / report.stepSeconds / 1e9, 100 * report.share(),
               report.productsPerSecond / 1e9);
+  if (device.plan) {
+    auto mebibytes = [](int64_t bytes) { return double(bytes) / (1 << 20); };
+    const double more = double(device.plan) / double(std::max<int64_t>(device.driver, 1)) - 1;
+    std::printf("device memory: peak %.1f MiB by the driver, %.1f MiB by the plan (%+.1f %%); before, with this "
+                "process's context, %.1f MiB were taken\n",
+                mebibytes(device.driver), mebibytes(device.plan), 100 * more, mebibytes(device.before));
+  }
   std::fflush(stdout);
   return kDone;
 }

@@ -37,9 +37,7 @@ ExitCode tool::runPlan(std::span<const std::string> args) {
     std::cout << report.table << "\n";
   std::printf("batch %lld x %lld tokens: %lld steps, %.4g GFLOP (%.4g MFLOP a token)\n", (long long)B, (long long)T,
               (long long)report.steps, report.flops / 1e9, report.flops / 1e6 / double(B * T * microBatches));
-  for (const auto &[name, bytes] : report.classBytes)
-    std::printf("  %-16s %12.2f MiB\n", name.c_str(), mebibytes(bytes));
-  std::printf("  %-16s %12.2f MiB\n", "peak", mebibytes(report.peakBytes));
+  std::printf("%s", report.memory.c_str());
   if (options.recomputedLayers > 0) {
     CompileOptions keeping = options;
     keeping.recomputedLayers = 0;

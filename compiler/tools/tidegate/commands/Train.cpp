@@ -286,8 +286,8 @@ struct Step {
 };
 
 Step stepOf(const ProgramSource &source, const CompileOptions &options, const train::TrainSettings &settings,
-            const std::vector<train::ParameterSpec> &parameters, int64_t vocab, double peakFlops) {
-  const PlanReport planned = planModel(source, settings.batch, settings.seq, options, settings.accumulate);
+            const PlanReport &planned, const std::vector<train::ParameterSpec> &parameters, int64_t vocab,
+            double peakFlops) {
   Step step;
   step.work.flopsPerStep = planned.flops;
   if (options.recomputedLayers > 0) { // What is done twice is no work of the model.
@@ -383,8 +383,8 @@ std::optional<nlohmann::ordered_json> tool::trainRun(std::span<const std::string
   data::OpenedData data = openData(line, settings, place);
   chooseActivations(line, source, settings.batch, settings.seq, settings.accumulate, options);
   train::RunState state = startState(line, source, settings, options, data);
+  const PlanReport plan = planModel(source, settings.batch, settings.seq, options, settings.accumulate);
   if (line.has("dry-run")) {
-    const PlanReport plan = planModel(source, settings.batch, settings.seq, options, settings.accumulate);
     std::cout << nlohmann::ordered_json{{"name", name},
                                         {"parameters", weights},
                                         {"tokens_per_step", settings.tokensPerStep()},
@@ -404,6 +404,7 @@ std::optional<nlohmann::ordered_json> tool::trainRun(std::span<const std::string
     state.data = place.from->state.data;
     restoreData(state, data);
   }
+  expectRoom(source, settings.batch, settings.seq, options, settings.accumulate, plan);
   train::CheckpointDirectory directory(place.out, keep);
 
   std::cerr << "compiling " << source.path << ": " << weights << " parameters, " << precisionName(options.precision)
@@ -421,7 +422,7 @@ std::optional<nlohmann::ordered_json> tool::trainRun(std::span<const std::string
     train::initialiseParameters(*model, state.seed);
   }
 
-  const Step step = stepOf(source, options, settings, parameters, model->vocab(), peakFlops);
+  const Step step = stepOf(source, options, settings, plan, parameters, model->vocab(), peakFlops);
   std::cerr << step.text << "\n";
   std::optional<StepTrace> trace;
   if (line.has("profile"))

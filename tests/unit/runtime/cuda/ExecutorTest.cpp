@@ -31,6 +31,24 @@ TEST(CudaExecutor, StepsInMessages) {
   EXPECT_EQ("copy", stepText(plan, {Copy{}, ""}, 4, 129));
 }
 
+/// The arena holds the buffers, from the next multiple of 256 on the workspace of the built-in kernels.
+TEST(CudaExecutor, ArenaOfAPlan) {
+  Plan plan;
+  plan.buffers = {{.elements = {.batch = 1, .tokens = 1}, .first = 0, .last = 1},
+                  {.elements = {.constant = 100}, .binding = 0}};
+  plan.steps = {{Copy{}, ""}, {Copy{}, ""}};
+  EXPECT_EQ(4 * 3 * 50 + 40, arenaOf(plan, 3, 50).layout.bytes); // of 64 bytes
+  EXPECT_EQ(768, arenaOf(plan, 3, 50).workspace);
+  EXPECT_EQ(768, arenaOf(plan, 3, 50).bytes);
+  plan.buffers = {{.elements = {.constant = 8}, .binding = 0},
+                  {.elementBytes = 4, .binding = 1},
+                  {.elements = {.constant = 8}, .binding = 2}};
+  runtime::LookupGrad gradient{0, 1, 2, {.batch = 1}, 2, 4};
+  plan.steps = {{gradient, ""}};
+  EXPECT_EQ(builtinWorkspace(plan, 7, 1), arenaOf(plan, 7, 1).bytes);
+  EXPECT_GT(arenaOf(plan, 7, 1).bytes, 0);
+}
+
 TEST(CudaExecutor, ProgramsBesideThePlansKernels) {
   Plan plan;
   for (int64_t bytes : {4, 4, 2, 4})
