@@ -33,7 +33,9 @@ using namespace tidegate::rec;
 namespace {
 RankedTensorType tensorOf(Value v) { return cast<RankedTensorType>(v.getType()); }
 
-bool isProduct(Operation *op) { return isa<nn::DotOp, DecayScoresOp, DecayMixOp, SolveUnitLowerOp>(op); }
+bool isProduct(Operation *op) {
+  return isa<nn::DotOp, DecayScoresOp, DecayMixOp, SolveUnitLowerOp, DecaySolveOp>(op);
+}
 
 /// Solves become products with the inverse, which no state enters.
 void solveByInverse(Block &body) {
@@ -135,7 +137,7 @@ private:
                     dot.getRhsContract()[0] == 0 ? of(1).columns : of(1).rows};
       } else if (isa<DecayScoresOp>(op)) {
         result = {true, true};
-      } else if (isa<DecayMixOp, SolveUnitLowerOp>(op)) {
+      } else if (isa<DecayMixOp, SolveUnitLowerOp, DecaySolveOp>(op)) {
         result = {true, of(1).columns};
       } else if (auto transpose = dyn_cast<nn::TransposeOp>(op)) {
         if (tensorOf(transpose).getRank() == 2)

@@ -135,6 +135,8 @@ Role roleOf(OpOperand &use) {
     return use.getOperandNumber() < 2 ? Role::Product : Role::Tile;
   if (isa<rec::SolveUnitLowerOp>(op))
     return Role::Tile;
+  if (isa<rec::DecaySolveOp>(op)) // solved where its right side is
+    return use.getOperandNumber() == 1 ? Role::Element : Role::Tile;
   return Role::Element;
 }
 
@@ -163,7 +165,7 @@ private:
   LogicalResult check() {
     for (Operation &op : old.without_terminator())
       if (!isProduct(&op) && !canInline(&op) &&
-          !isa<nn::ReduceSumOp, nn::ReduceMaxOp, rec::CumsumOp, rec::SolveUnitLowerOp>(op))
+          !isa<nn::ReduceSumOp, nn::ReduceMaxOp, rec::CumsumOp, rec::SolveUnitLowerOp, rec::DecaySolveOp>(op))
         return op.emitOpError("has no rule in a tile program");
     for (Operation &op : old.without_terminator())
       if (auto dot = dyn_cast<nn::DotOp>(op))
@@ -426,6 +428,8 @@ private:
       return Form::Cumsum;
     if (isa<rec::SolveUnitLowerOp>(op))
       return Form::Invert;
+    if (isa<rec::DecaySolveOp>(op))
+      return Form::Solve;
     if (fragments.contains(root))
       return Form::Fragment;
     bool hasProduct = false;
@@ -561,19 +565,19 @@ private:
     const Needs n = needs.lookup(root);
     Copies copies;
     auto &[productAt, exactAt, outputs] = copies;
-    const bool isSummed = form == Form::Cumsum; // in float, in place
+    const bool isInPlace = form == Form::Cumsum || form == Form::Solve; // in float
     auto add = [&](PlaceAttr place) {
       results.places.push_back(place);
       results.roots.push_back(root);
       return unsigned(results.places.size() - 1);
     };
-    bool needsFloat = n.tile || n.elements || isSummed;
+    bool needsFloat = n.tile || n.elements || isInPlace;
     if (n.product)
       productAt = add(shared(product, true));
     if (needsFloat && productAt && product == f32)
       exactAt = productAt;
     else if (needsFloat)
-      exactAt = add(shared(f32, n.tile || form == Form::Invert || isMatrix(root)));
+      exactAt = add(shared(f32, n.tile || form == Form::Invert || form == Form::Solve || isMatrix(root)));
     for (auto [i, v] : llvm::enumerate(old.getTerminator()->getOperands())) {
       if (v != root)
         continue;
