@@ -115,6 +115,8 @@ constexpr int64_t kMostAccumulators = 128;
 constexpr int kMostProducts = 3;
 /// Operands of more numbers are streamed where products alone read them.
 constexpr int64_t kLargeOperand = 128 * 128;
+/// The same where shared memory is short.
+constexpr int64_t kLargeWhereShort = 32 * 64;
 /// Bytes along the contraction of a slice of a stream at most.
 constexpr int64_t kSliceBytes = 128;
 
@@ -359,6 +361,8 @@ private:
     return keepsPlace && registers.contains(use.get()) && roleOf(use) == Role::Element;
   }
 
+  bool hasLateLoads() const { return order == TileOrder::LateLoads || order == TileOrder::Streams; }
+
   /// Large operands of scans without states that are the right side of products: slices of them come when a product
   /// wants them. What reads single elements reads them in global memory.
   void chooseStreams() {
@@ -367,7 +371,7 @@ private:
     for (BlockArgument arg : scan.getBodyInputs()) {
       auto type = tensorOf(arg);
       if (scan.kindOf(arg.getArgNumber()) != rec::OperandKind::Token && type.getRank() == 2 &&
-          type.getNumElements() > kLargeOperand && type.getDimSize(0) % 16 == 0 && type.getDimSize(1) % 16 == 0 &&
+          type.getNumElements() > (order == TileOrder::Streams ? kLargeWhereShort : kLargeOperand) && type.getDimSize(0) % 16 == 0 && type.getDimSize(1) % 16 == 0 &&
           nn::operandStorage(scan, arg.getArgNumber()) == product && llvm::all_of(arg.getUses(), [](OpOperand &use) {
             return roleOf(use) == Role::Element || (isa<nn::DotOp>(use.getOwner()) && use.getOperandNumber() == 1);
           }))
@@ -477,7 +481,7 @@ private:
   /// Whether element-wise statements read rows of tokens in global memory, so that they take no shared memory.
   bool isReadInPlace(BlockArgument arg) {
     const Needs n = needs.lookup(arg);
-    return order == TileOrder::LateLoads && scan.getNumStates() == 0 && !n.product && !n.tile &&
+    return hasLateLoads() && scan.getNumStates() == 0 && !n.product && !n.tile &&
            scan.kindOf(arg.getArgNumber()) == rec::OperandKind::Token && isMatrix(arg) &&
            tensorOf(arg).getRank() == 2 && tensorOf(arg).getDimSize(1) % 16 == 0;
   }
@@ -638,7 +642,7 @@ private:
     b.setInsertionPointToEnd(fresh);
     yielded.resize(old.getTerminator()->getNumOperands());
     auto operands = old.getArguments().take_front(scan.getInputs().size());
-    if (order != TileOrder::LateLoads)
+    if (!hasLateLoads())
       load(SmallVector<BlockArgument>(operands));
     for (BlockArgument arg : old.getArguments().drop_front(operands.size()))
       copyState(arg, newArgument(arg));
@@ -729,7 +733,7 @@ private:
       }
       for (Value leaf : statement.leaves)
         bytes -= bytesOf(leaf);
-      statement.isLazy = order == TileOrder::LateLoads && bytes > 0 && formOf(root) == Form::Elements &&
+      statement.isLazy = hasLateLoads() && bytes > 0 && formOf(root) == Form::Elements &&
                          llvm::none_of(root.getUsers(), [](Operation *user) { return user->hasTrait<OpTrait::IsTerminator>(); });
     }
     return all;
@@ -763,7 +767,7 @@ private:
       for (Value leaf : statement.leaves) {
         if (!isDone(leaf))
           bytes += bytesAfter(*statementOf[leaf]);
-        if (order == TileOrder::LateLoads && isa<BlockArgument>(leaf) && !loaded.contains(leaf))
+        if (hasLateLoads() && isa<BlockArgument>(leaf) && !loaded.contains(leaf))
           bytes += bytesOf(leaf);
         if (readers[leaf] == 1)
           bytes -= bytesOf(leaf);

@@ -750,13 +750,14 @@ private:
     auto solve = cast<rec::DecaySolveOp>(op.getYielded().front().getDefiningOp());
     auto name = [&](Value v) { return names.lookup(v); };
     const std::string factor = solve.getFactor() ? name(solve.getFactor()) : "NoFactor()";
+    Matrix m(tensorOf(solve));
     const std::string gates = solve.getRowGate()
-                                  ? "Gates{" + name(solve.getRowGate()) + ", " + name(solve.getColGate()) + "}"
+                                  ? "Gates<" + str(m.paddedRows()) + ", " + str(m.paddedCols()) + ">{" + name(solve.getRowGate()) + ", " + name(solve.getColGate()) + "}"
                                   : "NoGates()";
     emitInPlace(op, solve.getRhs(), [&](Value in) {
       text.line(std::string("decaySolve<") + (solve.getTransposed() ? "true" : "false") + ", " +
                 placesType(solve.getRowPositions()) + ", " + placesType(solve.getColPositions()) + ", " +
-                str(Matrix(tensorOf(in)).rows) + ">(" + name(in) + ", " + name(solve.getMatrix()) + ", " + factor + ", " +
+                str(m.rows) + ">(" + name(in) + ", " + name(solve.getMatrix()) + ", " + factor + ", " +
                 gates + ", work);");
     });
   }
