@@ -20,9 +20,10 @@ void autodiff::eraseDead(Block &block) {
 }
 
 namespace {
-/// (x a) b -> x (a b) in the body of a chunk scan that has computed `a b`. The gradient of a decay in `k e^-g` is of this form, and
-/// `k e^-g` is a tile, which half precision rounds. The gradient of a gate sums, along the chunk, differences of such products that
-/// would cancel; they do when both sides have the number that went into the forward product, rounded as it was.
+/// (x a) b -> x (a b) in the body of a chunk scan that has computed `a b`. The gradient of a decay in `k e^-g` is of
+/// this form, and `k e^-g` is a tile, which half precision rounds. The gradient of a gate sums, along the chunk,
+/// differences of such products that would cancel; they do when both sides have the number that went into the forward
+/// product, rounded as it was.
 struct ReuseProduct : OpRewritePattern<nn::MulOp> {
   using OpRewritePattern::OpRewritePattern;
 

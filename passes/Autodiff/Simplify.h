@@ -9,7 +9,8 @@ namespace tidegate::autodiff {
 /// effects, so calls go as well.
 void eraseDead(mlir::Block &block);
 
-/// Dead code, common subexpressions and canonicalization, until nothing changes.
+/// Dead code, common subexpressions and canonicalization, until nothing changes; in chunk scans products that are
+/// there are used again.
 void simplify(mlir::func::FuncOp function);
 
 } // namespace tidegate::autodiff

@@ -125,8 +125,8 @@ struct Needs {
   bool elements = false; ///< Element by element.
   bool decayed = false;  ///< As an operand of a product under decay.
 
-  /// Whether a copy in float is wanted. Element-wise readers of what a product under decay takes get the rounded copy: the gradient of
-  /// a gate sums differences that cancel when both products with it have the same numbers.
+  /// Whether a copy in float is wanted. Element-wise readers of what a product under decay takes get the rounded copy:
+  /// the gradient of a gate sums differences that cancel when both products with it have the same numbers.
   bool exact() const { return tile || (elements && !decayed); }
 };
 

@@ -2,12 +2,13 @@
 
     python3 tests/gpu/ladder.py TIDEGATE [models] [widths] [lengths] [golden] [--jobs N] [--seconds S] [--log FILE]
 
-TIDEGATE is the command line of a build. Every run holds f32 and bf16 on the GPU against the fp64 token form on the CPU, by tensor and by
-row. `models`: GLA, DeltaNet, Gated DeltaNet and LaCT at a low and at full rank, KDA, RWKV-7, Mamba-2, Gated DeltaProduct, each at every
-length; `widths`: the bare gated delta rule and gated linear attention at every pair of key and value widths; `lengths`: every bare scan of
-tidegate.fla at every length; `golden`: the reference models of tests/golden in f32. Without names all run. Prints each run that does not hold
-with its failed rows, then per group how many held and the largest share of a bound. Exits 1 if one does not hold, or did not run to its end
-within the seconds.
+TIDEGATE is the command line of a build. Every run holds f32 and bf16 on the GPU against the fp64 token form on the
+CPU, by tensor and by row. `models`: GLA, DeltaNet, Gated DeltaNet and LaCT at a low and at full rank, KDA, RWKV-7,
+Mamba-2, Gated DeltaProduct, each at every length; `widths`: the bare gated delta rule and gated linear attention at
+every pair of key and value widths; `lengths`: five bare scans of tidegate.fla at every length; `golden`: the reference
+models of tests/golden in f32. Without names all run. Prints each run that does not hold with its failed rows, then per
+group how many held and the largest share of a bound. Exits 1 if one does not hold, or did not run to its end within the
+seconds.
 """
 
 import argparse
@@ -41,7 +42,8 @@ SCANS = {"gla": FLA + "gla.tg", "simple_gla": FLA + "simple_gla.tg", "delta_rule
 def entry(name, T, K, V):
     sizes = {"H": 2, "HV": 2, "K": K, "V": V}
     source = (ROOT / SCANS[name]).read_text().split(f"fn {name}(", 1)[1].split(")", 1)[0]
-    known = [part for size in sizes if f" {size}]" in source or f" {size}," in source for part in ("--size", f"{size}={sizes[size]}")]
+    known = [part for size, n in sizes.items() if f" {size}]" in source or f" {size}," in source
+             for part in ("--size", f"{size}={n}")]
     return [SCANS[name], "--entry", name, *known, "--batch", "1", "--seq", str(T)]
 
 
@@ -51,7 +53,8 @@ def runs(groups):
     for name, (model, sets) in MODELS.items() if "models" in groups else ():
         for T in LENGTHS:
             sets_of = [part for value in [*SMALL, *sets.split()] for part in ("--set", value)]
-            found.append(("models", f"{name}, T {T}", [f"examples/{model}/{model}.tg", *sets_of, "--batch", "1", "--seq", str(T)]))
+            arguments = [f"examples/{model}/{model}.tg", *sets_of, "--batch", "1", "--seq", str(T)]
+            found.append(("models", f"{name}, T {T}", arguments))
     for name in ("gated_delta_rule", "gla") if "widths" in groups else ():
         for K in WIDTHS:
             for V in WIDTHS:
@@ -61,7 +64,8 @@ def runs(groups):
             found.append(("lengths", f"{name}, T {T}", entry(name, T, 64, 64)))
     for folder in sorted((ROOT / "tests/golden").glob("*/")) if "golden" in groups else ():
         model = folder.name.rsplit("_r", 1)[0]
-        found.append(("golden", folder.name, [f"examples/{model}/{model}.tg", "--golden", str(folder), "--precision", "f32"]))
+        arguments = [f"examples/{model}/{model}.tg", "--golden", str(folder), "--precision", "f32"]
+        found.append(("golden", folder.name, arguments))
     return sorted(found, key=lambda run: -int(run[1].rsplit(" T ", 1)[-1]) if " T " in run[1] else 0)
 
 
@@ -107,7 +111,8 @@ def main():
                 kind = next((kind for kind in ("bf16", "f32") if kind in row["check"]), None)
                 if kind and row["error"] is not None:
                     key = (group, kind, "gradients" if "gradient" in row["check"] else "values")
-                    worst[key] = max(worst.get(key, (0,)), (row["error"] / row["bound"], row["error"], f"{name}: {row['tensor']}"))
+                    share = (row["error"] / row["bound"], row["error"], f"{name}: {row['tensor']}")
+                    worst[key] = max(worst.get(key, (0,)), share)
             if result and result["holds"] and rows:
                 held[group] = held.get(group, 0) + 1
                 continue

@@ -37,8 +37,10 @@ struct Bindings {
   std::vector<void *> all;
   size_t firstResult = 0;
 
-  /// `decay`: the argument, if any, that holds factors between 0 and 1, or their logarithms. The others are numbers of bf16 if `rounded`.
-  Bindings(FuncOp entry, int64_t B, int64_t T, int64_t vocab, int decay = -1, bool isLog = false, bool rounded = false) {
+  /// `decay`: the argument, if any, that holds factors between 0 and 1, or their logarithms. The others are numbers of
+  /// bf16 if `rounded`.
+  Bindings(FuncOp entry, int64_t B, int64_t T, int64_t vocab, int decay = -1, bool isLog = false,
+           bool rounded = false) {
     auto sizeOf = [&](mlir::Type type) {
       int64_t n = 1, dynamic = 0;
       for (int64_t size : mlir::cast<mlir::RankedTensorType>(type).getShape())

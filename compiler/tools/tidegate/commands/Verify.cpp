@@ -79,7 +79,8 @@ VerifyReport verifyModel(const CommandLine &line, const ProgramSource &source, c
   std::unique_ptr<train::Model> chunk16;
   if (options.target == Target::Cuda)
     chunk16 = compile(Precision::BF16, ScanForm::Chunk);
-  climbLadder({*token64, *chunk64, *chunk32, documents64.get(), documents32.get(), chunk16.get()}, sizesOf(line), report);
+  climbLadder({*token64, *chunk64, *chunk32, documents64.get(), documents32.get(), chunk16.get()}, sizesOf(line),
+              report);
   return report;
 }
 

@@ -166,9 +166,8 @@ void checkDifferences(Model &model, const Batch &batch, uint64_t seed, const std
 }
 
 /// A prefix at once, then token by token: the last logits of each length against those of all tokens at once.
-double decodingError(Model &model, const Batch &batch, const HostTensor &logits, int64_t prefix) {
+double decodingError(Model &model, const Batch &batch, HostTensor &full, int64_t prefix) {
   const int64_t vocab = model.vocab();
-  HostTensor full = logits;
   const double scale = largest(full.view());
   auto decoder = model.decoder(batch.B);
   double worst = 0;
@@ -190,10 +189,10 @@ double decodingError(Model &model, const Batch &batch, const HostTensor &logits,
 }
 
 void checkDecoding(Model &model, const Batch &batch, const std::string &check, double bound, VerifyReport &report) {
-  const HostTensor full = model.logits(batch.ids, batch.B, batch.T);
+  HostTensor full = model.logits(batch.ids, batch.B, batch.T);
   for (int64_t prefix : std::set<int64_t>{1, std::max<int64_t>(1, batch.T / 2), std::max<int64_t>(1, batch.T - 1)})
-    report.add(check, lengthText(batch.T) + " from " + std::to_string(prefix), decodingError(model, batch, full, prefix),
-               bound);
+    report.add(check, lengthText(batch.T) + " from " + std::to_string(prefix),
+               decodingError(model, batch, full, prefix), bound);
 }
 
 /// Lengths of documents that fill T tokens: of one token, shorter than a
@@ -359,7 +358,8 @@ void tool::climbLadder(const LadderModels &models, const LadderSizes &sizes, Ver
     checkHalf(*chunk16, chunk64, whole, report);
   if (documents64) {
     checkDocuments(*documents64, chunk64, whole, report);
-    checkDecodingBehindReset(*documents64, chunk64, whole, "decoding behind a reset = separate run", kFormBound, report);
+    checkDecodingBehindReset(*documents64, chunk64, whole, "decoding behind a reset = separate run", kFormBound,
+                             report);
   }
   if (documents32)
     checkDecodingBehindReset(*documents32, chunk32, whole, "f32 decoding behind a reset = separate run",
