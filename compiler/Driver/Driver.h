@@ -13,6 +13,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -188,10 +189,14 @@ std::vector<EntryPoint> entryPoints(const ProgramSource &source);
 /// tensors at hand, `sizes` are by name; both bind what the declaration leaves open. With
 /// `options.documents` the entry has a further input `positions` (i32, B x T)
 /// unless it declares one.
+///
+/// `half` names inputs that the caller has in bfloat16, where the precision is that: those that are rows of more than
+/// 32 numbers a token are taken so, as the specs say, with their gradients, and such rows are returned so.
 std::unique_ptr<EntryProgram> compileEntry(const ProgramSource &source, const std::string &entry,
                                            const CompileOptions &options,
                                            const std::map<std::string, std::vector<int64_t>> &inputShapes,
-                                           const std::map<std::string, int64_t> &sizes = {});
+                                           const std::map<std::string, int64_t> &sizes = {},
+                                           const std::set<std::string> &half = {});
 
 /// True if the entry's declaration has a tensor argument of this name.
 bool entryTakes(const ProgramSource &source, const std::string &entry, const std::string &tensor);

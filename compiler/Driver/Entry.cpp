@@ -2,6 +2,7 @@
 #include "compiler/Driver/CudaModel.h"
 #include "compiler/Driver/Pipeline.h"
 #include "compiler/Plan/CpuProgram.h"
+#include "ir/Nn/Storage.h"
 #include "runtime/core/Error.h"
 #include "runtime/train/Documents.h"
 
@@ -51,7 +52,8 @@ EntryProgram::Views viewsOf(const EntryProgram::Tensors &tensors) {
 class CompiledEntry : public EntryProgram {
 public:
   CompiledEntry(const ProgramSource &source, const std::string &entry, const CompileOptions &options,
-           const std::map<std::string, std::vector<int64_t>> &inputShapes, const std::map<std::string, int64_t> &sizes)
+           const std::map<std::string, std::vector<int64_t>> &inputShapes, const std::map<std::string, int64_t> &sizes,
+           const std::set<std::string> &half)
       : compilation(options), program(source) {
     generate.entry = entry;
     generate.inputShapes = inputShapes;
@@ -65,11 +67,17 @@ public:
       in.push_back(specOf(function.getArgumentTypes()[i],
                           attributeOr(attributes, "nn.weight", "nn.name", "arg" + std::to_string(i))));
       in.back().init = attributeOr(attributes, "nn.init", "nn.init", "");
+      if (half.count(in.back().name))
+        round(in.back(), function.getArgumentTypes()[i]);
     }
-    for (unsigned i = 0; i < function.getNumResults(); ++i)
+    const bool hasHalf = std::any_of(in.begin(), in.end(), [](auto &spec) { return spec.dtype == Dtype::BF16; });
+    for (unsigned i = 0; i < function.getNumResults(); ++i) {
       out.push_back(specOf(function.getResultTypes()[i],
                            attributeOr(function.getResultAttrDict(i), "nn.name", "nn.name",
                                        function.getNumResults() == 1 ? "result" : "result" + std::to_string(i))));
+      if (hasHalf)
+        round(out.back(), function.getResultTypes()[i]);
+    }
   }
 
   const std::vector<ValueSpec> &inputs() const override { return in; }
@@ -182,6 +190,36 @@ private:
     throw RuntimeError(RuntimeError::Kind::Internal, "no public function was generated for '" + generate.entry + "'");
   }
 
+  /// Takes or returns rows in bfloat16 that a program of this precision keeps so.
+  void round(ValueSpec &spec, mlir::Type type) const {
+    if (compilation.options.precision == Precision::BF16 && spec.dtype == Dtype::F32 && !nn::isKeptExact(tensorOf(type)))
+      spec.dtype = Dtype::BF16;
+  }
+
+  /// Says in the entry, or its vector-Jacobian products, what the caller has and wants in bfloat16.
+  void markStored(FuncOp function, bool isVjp) {
+    auto half = mlir::TypeAttr::get(mlir::BFloat16Type::get(function.getContext()));
+    unsigned argument = 0, result = 0;
+    auto markArgument = [&](const ValueSpec &spec) {
+      if (spec.dtype == Dtype::BF16)
+        function.setArgAttr(argument, nn::kStored, half);
+      ++argument;
+    };
+    for (const ValueSpec &spec : in)
+      markArgument(spec);
+    if (isVjp)
+      for (const ValueSpec &spec : out) // cotangents
+        if (runtime::isFloating(spec.dtype))
+          markArgument(spec);
+    for (const ValueSpec &spec : isVjp ? in : out) {
+      if (isVjp && !runtime::isFloating(spec.dtype))
+        continue;
+      if (spec.dtype == Dtype::BF16)
+        function.setResultAttr(result, nn::kStored, half);
+      ++result;
+    }
+  }
+
   static std::string names(const std::vector<ValueSpec> &specs) {
     std::string text;
     for (const ValueSpec &spec : specs)
@@ -250,6 +288,7 @@ private:
       for (auto other : module->getOps<FuncOp>())
         if (other != function)
           other.setPrivate();
+      markStored(function, isVjp);
       compilation.fuse(*module);
       return module;
     };
@@ -292,6 +331,6 @@ std::vector<int64_t> CallSizes::of(const ValueSpec &spec) const {
 std::unique_ptr<EntryProgram>
 tidegate::compileEntry(const ProgramSource &source, const std::string &entry, const CompileOptions &options,
                        const std::map<std::string, std::vector<int64_t>> &inputShapes,
-                       const std::map<std::string, int64_t> &sizes) {
-  return std::make_unique<CompiledEntry>(source, entry, options, inputShapes, sizes);
+                       const std::map<std::string, int64_t> &sizes, const std::set<std::string> &half) {
+  return std::make_unique<CompiledEntry>(source, entry, options, inputShapes, sizes, half);
 }

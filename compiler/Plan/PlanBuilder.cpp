@@ -61,6 +61,9 @@ public:
   FailureOr<runtime::Plan> build(func::FuncOp entry) {
     DenseMap<Value, Place> places;
     for (BlockArgument arg : entry.getArguments()) {
+      Type stored = nn::elementTypeOf(arg);
+      if (auto type = entry.getArgAttrOfType<TypeAttr>(arg.getArgNumber(), nn::kStored))
+        stored = type.getValue();
       if (auto element = dyn_cast<FloatType>(tensorOf(arg).getElementType()))
         plan.elementBytes = bytesOf(element);
       Place place;
@@ -75,6 +78,7 @@ public:
         place.dims.push_back(symbol);
       }
       place.buffer = addBuffer(place.elements(), tensorOf(arg), plan.bindings++);
+      plan.buffers[place.buffer].elementBytes = bytesOf(stored);
       places[arg] = place;
     }
     for (Type type : entry.getResultTypes())
@@ -877,7 +881,9 @@ private:
       buffer.binding = plan.bindings++;
       return;
     }
+    const int64_t elementBytes = buffer.elementBytes;
     int to = addBuffer(place.elements(), type, plan.bindings++);
+    plan.buffers[to].elementBytes = elementBytes;
     plan.steps.push_back({runtime::Copy{place.buffer, to}, ""});
   }
 

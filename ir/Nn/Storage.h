@@ -12,6 +12,24 @@ namespace tidegate::nn {
 
 /// One type per operand, then one per result.
 inline constexpr llvm::StringLiteral kStorage = "nn.storage";
+/// Of an argument or result of a public function: the type in which its caller keeps it.
+inline constexpr llvm::StringLiteral kStored = "nn.stored";
+
+/// Rows of at most so many numbers are kept in float: rates, gates, norms, losses.
+inline constexpr int64_t kNarrow = 32;
+
+/// Row dimensions: those whose size is known at run time.
+inline int64_t rowsOf(mlir::RankedTensorType type) {
+  return llvm::count_if(type.getShape(), [](int64_t size) { return mlir::ShapedType::isDynamic(size); });
+}
+inline int64_t numbersPerRow(mlir::RankedTensorType type) {
+  int64_t perRow = 1;
+  for (int64_t size : type.getShape())
+    perRow *= mlir::ShapedType::isDynamic(size) ? 1 : size;
+  return perRow;
+}
+/// By shape alone: weights and their gradients, states, narrow rows.
+inline bool isKeptExact(mlir::RankedTensorType type) { return rowsOf(type) < 2 || numbersPerRow(type) <= kNarrow; }
 
 inline mlir::Type elementTypeOf(mlir::Value value) {
   return mlir::cast<mlir::RankedTensorType>(value.getType()).getElementType();

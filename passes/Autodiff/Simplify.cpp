@@ -6,6 +6,7 @@
 #include "ir/Rec/RecOps.h"
 
 #include "mlir/IR/Dominance.h"
+#include "mlir/IR/IRMapping.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Transforms/CSE.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
@@ -20,10 +21,10 @@ void autodiff::eraseDead(Block &block) {
 }
 
 namespace {
-/// (x a) b -> x (a b) in the body of a chunk scan that has computed `a b`. The gradient of a decay in `k e^-g` is of
-/// this form, and `k e^-g` is a tile, which half precision rounds. The gradient of a gate sums, along the chunk,
-/// differences of such products that would cancel; they do when both sides have the number that went into the forward
-/// product, rounded as it was.
+/// (x a) b -> x (a b) in the body of a chunk scan that has computed `a b`; also of sums of such x a, and along them,
+/// where b is constant. The gradient of a decay in `k e^-g` is of this form, and `k e^-g` is a tile, which half
+/// precision rounds. The gradient of a gate sums, along the chunk, differences of such products that would cancel;
+/// they do when both sides have the number that went into the forward product, rounded as it was.
 struct ReuseProduct : OpRewritePattern<nn::MulOp> {
   using OpRewritePattern::OpRewritePattern;
 
@@ -31,29 +32,66 @@ struct ReuseProduct : OpRewritePattern<nn::MulOp> {
     auto scan = dyn_cast<rec::ScanOp>(op->getParentOp());
     if (!scan || scan.getChunk() == 1)
       return failure();
-    for (auto [inner, b] : {std::pair{op.getLhs(), op.getRhs()}, {op.getRhs(), op.getLhs()}}) {
-      auto product = inner.getDefiningOp<nn::MulOp>();
-      if (!product || !product->hasOneUse() || product->getBlock() != op->getBlock())
+    for (auto [terms, b] : {std::pair{op.getLhs(), op.getRhs()}, {op.getRhs(), op.getLhs()}}) {
+      if (terms.getType() != op.getType() || !isReusable(terms, b, op))
         continue;
-      for (auto [x, a] : {std::pair{product.getLhs(), product.getRhs()}, {product.getRhs(), product.getLhs()}})
-        if (nn::MulOp known = productOf(a, b, op); known && known != product) {
-          rewriter.replaceOpWithNewOp<nn::MulOp>(op, x, known.getResult());
-          rewriter.eraseOp(product); // now, so that each step leaves one op less and the rewriting ends
-          return success();
-        }
+      rewriter.replaceOp(op, reuse(terms, b, op, rewriter));
+      eraseTree(terms.getDefiningOp(), rewriter); // now, so that each step leaves fewer ops and the rewriting ends
+      return success();
     }
     return failure();
   }
 
 private:
-  /// A product of `a` and `b` that stands before `op`.
-  static nn::MulOp productOf(Value a, Value b, nn::MulOp op) {
-    for (Operation *user : a.getUsers())
-      if (auto known = dyn_cast<nn::MulOp>(user); known && known != op && known->getBlock() == op->getBlock())
-        if ((known.getLhs() == a && known.getRhs() == b) || (known.getLhs() == b && known.getRhs() == a))
-          if (known->isBeforeInBlock(op))
-            return known;
-    return nullptr;
+  /// Whether `terms` are x a, or sums of such, with `a b` before `op`, and nothing else needs them.
+  static bool isReusable(Value terms, Value b, nn::MulOp op) {
+    Operation *inner = terms.getDefiningOp();
+    if (!inner || !inner->hasOneUse() || inner->getBlock() != op->getBlock())
+      return false;
+    if (auto product = dyn_cast<nn::MulOp>(inner))
+      return knownProduct(product, b, op).second != nullptr;
+    if (auto add = dyn_cast<nn::AddOp>(inner); add && add.getLhs().getType() != add.getRhs().getType())
+      return false;
+    return isa<nn::AddOp, nn::NegOp, nn::ReduceSumOp>(inner) &&
+           llvm::all_of(inner->getOperands(), [&](Value operand) { return isReusable(operand, b, op); });
+  }
+
+  static Value reuse(Value terms, Value b, nn::MulOp op, PatternRewriter &rewriter) {
+    Operation *inner = terms.getDefiningOp();
+    if (auto product = dyn_cast<nn::MulOp>(inner)) {
+      auto [x, known] = knownProduct(product, b, op);
+      return nn::MulOp::create(rewriter, product.getLoc(), x, known.getResult());
+    }
+    IRMapping mapping;
+    for (Value operand : inner->getOperands())
+      mapping.map(operand, reuse(operand, b, op, rewriter));
+    return rewriter.clone(*inner, mapping)->getResult(0);
+  }
+
+  static void eraseTree(Operation *inner, PatternRewriter &rewriter) {
+    SmallVector<Value> operands;
+    if (!isa<nn::MulOp>(inner))
+      operands.assign(inner->operand_begin(), inner->operand_end());
+    rewriter.eraseOp(inner);
+    for (Value operand : operands)
+      eraseTree(operand.getDefiningOp(), rewriter);
+  }
+
+  /// Of a product x a: x, and a product of `a` and `b` that stands before `op`, if any.
+  static std::pair<Value, nn::MulOp> knownProduct(nn::MulOp product, Value b, nn::MulOp op) {
+    for (auto [x, a] : {std::pair{product.getLhs(), product.getRhs()}, {product.getRhs(), product.getLhs()}})
+      for (Operation *user : a.getUsers())
+        if (auto known = dyn_cast<nn::MulOp>(user);
+            known && known != op && known != product && known->getBlock() == op->getBlock())
+          if ((known.getLhs() == a && known.getRhs() == b) || (known.getLhs() == b && known.getRhs() == a))
+            if (known->isBeforeInBlock(op) && isOfShape(known, product))
+              return {x, known};
+    return {};
+  }
+  /// Whether x times the product that is known has the shape of x a.
+  static bool isOfShape(nn::MulOp known, nn::MulOp product) {
+    auto sizes = [](nn::MulOp mul) { return cast<RankedTensorType>(mul.getType()).getNumElements(); };
+    return sizes(known) <= sizes(product);
   }
 };
 } // namespace

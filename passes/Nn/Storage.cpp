@@ -20,26 +20,8 @@ using namespace tidegate;
 using namespace tidegate::nn;
 
 namespace {
-/// Rows of at most so many numbers are kept in float: rates, gates, norms, losses.
-constexpr int64_t kNarrow = 32;
-
 RankedTensorType tensorOf(Value v) { return cast<RankedTensorType>(v.getType()); }
 bool isFloat(Value v) { return isa<FloatType>(tensorOf(v).getElementType()); }
-
-/// Row dimensions: those whose size is known at run time.
-int64_t rowsOf(RankedTensorType type) {
-  return llvm::count_if(type.getShape(), [](int64_t size) { return ShapedType::isDynamic(size); });
-}
-
-int64_t numbersPerRow(RankedTensorType type) {
-  int64_t perRow = 1;
-  for (int64_t size : type.getShape())
-    perRow *= ShapedType::isDynamic(size) ? 1 : size;
-  return perRow;
-}
-
-/// By shape alone: weights and their gradients, states, narrow rows.
-bool isKeptExact(RankedTensorType type) { return rowsOf(type) < 2 || numbersPerRow(type) <= kNarrow; }
 
 /// Whether a value of a scan's body is summed along time: a gate, or the gradient of one.
 bool reachesCumsum(Value v) {
@@ -124,6 +106,13 @@ private:
   }
 
   void keep(Value v) { exact.insert(same.getOrInsertLeaderValue(v)); }
+  /// As a caller keeps it, who may have rounded it.
+  void keepAs(Value v, Attribute stored) {
+    if (stored && mlir::cast<TypeAttr>(stored).getValue().isBF16())
+      rounded.insert(same.getOrInsertLeaderValue(v));
+    else
+      keep(v);
+  }
   bool isExact(Value v) {
     Value leader = same.getOrInsertLeaderValue(v);
     return !rounded.contains(leader) && (isKeptExact(tensorOf(v)) || exact.contains(leader));
@@ -148,10 +137,10 @@ private:
   void collect(func::FuncOp function) {
     Block &body = function.getBody().front();
     if (!function.isPrivate()) { // what the caller gives and gets
-      for (Value v : body.getArguments())
-        keep(v);
-      for (Value v : body.getTerminator()->getOperands())
-        keep(v);
+      for (auto [i, v] : llvm::enumerate(body.getArguments()))
+        keepAs(v, function.getArgAttr(i, kStored));
+      for (auto [i, v] : llvm::enumerate(body.getTerminator()->getOperands()))
+        keepAs(v, function.getResultAttr(i, kStored));
     }
     auto consider = [&](Value v) {
       if (isFloat(v) && isKeptExact(tensorOf(v)))

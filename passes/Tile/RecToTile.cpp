@@ -105,7 +105,7 @@ int64_t ownCost(Operation *op) {
 }
 /// A value used more than once is stored from this cost on.
 constexpr int64_t kStoreCost = 12;
-/// Element-wise users of a product's operand compute it again up to this cost.
+/// Element-wise users of what is stored for others, but not for products, compute it again up to this cost.
 constexpr int64_t kAgainCost = 3;
 /// Fragments of more numbers want eight warps.
 constexpr int64_t kWideFragment = 64 * 64;
@@ -123,11 +123,10 @@ struct Needs {
   bool product = false;  ///< As operand of the tensor cores.
   bool tile = false;     ///< As a float matrix that a device function reads.
   bool elements = false; ///< Element by element.
-  bool decayed = false;  ///< As an operand of a product under decay.
 
-  /// Whether a copy in float is wanted. Element-wise readers of what a product under decay takes get the rounded copy:
-  /// the gradient of a gate sums differences that cancel when both products with it have the same numbers.
-  bool exact() const { return tile || (elements && !decayed); }
+  /// Whether a copy in float is wanted. Element-wise readers of what a product takes get the rounded copy: the gradient
+  /// of a gate sums differences that cancel when both products with it have the same numbers.
+  bool exact() const { return tile || (elements && !product); }
 };
 
 bool isDecayed(Operation *op) { return isa<rec::DecayScoresOp, rec::DecayMixOp>(op); }
@@ -216,11 +215,12 @@ private:
           roots.insert(v);
         continue;
       }
-      bool needed = false, repeated = false;
+      bool needed = false, repeated = false, multiplied = false;
       int64_t uses = 0;
       for (OpOperand &use : v.getUses()) {
         ++uses;
         Operation *user = use.getOwner();
+        multiplied |= roleOf(use) == Role::Product;
         needed |= roleOf(use) != Role::Element || user->hasTrait<OpTrait::IsTerminator>();
         repeated |= user->getNumResults() == 1 && tensorOf(user->getResult(0)).getNumElements() > size;
       }
@@ -230,7 +230,7 @@ private:
         cost = 0;
       if (needed || (uses > 1 && cost >= kStoreCost) || (repeated && cost > 1))
         roots.insert(v);
-      if (needed && cost <= kAgainCost && !repeated && isElementwise(&op) && llvm::none_of(v.getUsers(), isDecayed))
+      if (needed && cost <= kAgainCost && !repeated && isElementwise(&op) && !multiplied)
         again.insert(v);
       costs[v] = cost;
     }
@@ -394,7 +394,6 @@ private:
         switch (roleOf(use)) {
         case Role::Product:
           n.product = true;
-          n.decayed |= isDecayed(use.getOwner());
           break;
         case Role::Tile:
           n.tile = true;

@@ -59,8 +59,9 @@ private:
 class Entry {
 public:
   Entry(const Program &program, const std::string &name, const std::map<std::string, std::vector<int64_t>> &shapes,
-        const std::map<std::string, int64_t> &sizes)
-      : threads(program.options.threads), entry(compileEntry(program.source, name, program.options, shapes, sizes)) {}
+        const std::map<std::string, int64_t> &sizes, const std::set<std::string> &half)
+      : threads(program.options.threads),
+        entry(compileEntry(program.source, name, program.options, shapes, sizes, half)) {}
 
   const std::vector<ValueSpec> &inputs() const { return entry->inputs(); }
   const std::vector<ValueSpec> &outputs() const { return entry->outputs(); }
@@ -172,9 +173,9 @@ void python::bindProgram(py::module_ &module) {
            }, Release())
       .def("entry", [](const Program &program, const std::string &name,
                        const std::map<std::string, std::vector<int64_t>> &shapes,
-                       const std::map<std::string, int64_t> &sizes) {
-             return std::make_unique<Entry>(program, name, shapes, sizes);
-           }, Release());
+                       const std::map<std::string, int64_t> &sizes, const std::set<std::string> &half) {
+             return std::make_unique<Entry>(program, name, shapes, sizes, half);
+           }, py::arg("name"), py::arg("shapes"), py::arg("sizes"), py::arg("half") = std::set<std::string>(), Release());
 
   py::class_<Entry>(module, "Entry", "A compiled function, layer or model.")
       .def_property_readonly("inputs", [](const Entry &entry) { return specsOf(entry.inputs()); })

@@ -1,8 +1,8 @@
 """Arrays in and out: NumPy arrays and torch tensors alike, without a copy where the memory already fits.
 
-Programs take row-major tensors: of f32 or f64 as they are compiled, of int32 for ids. A tensor that lies
-otherwise is copied into row-major order, and int64 ids become int32; a floating tensor of another type is an
-error, since a silent conversion would hide what it costs.
+Programs take row-major tensors: of f32 or f64 as they are compiled, of int32 for ids; those of precision bf16 also
+torch's bfloat16. A tensor that lies otherwise is copied into row-major order, and int64 ids become int32; a floating
+tensor of another type is an error, since a silent conversion would hide what it costs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,18 @@ import numpy as np
 
 #: The numpy type of a program's type.
 DTYPES = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64, "f16": np.float16}
+
+
+def type_in_torch(dtype: str) -> Any:
+    """The torch type of a program's type."""
+    import torch
+
+    return torch.bfloat16 if dtype == "bf16" else getattr(torch, np.dtype(DTYPES[dtype]).name)
+
+
+def is_half(value: Any) -> bool:
+    """Whether it is a torch tensor of bfloat16, for which NumPy has no type."""
+    return is_torch(value) and type_in_torch("bf16") == value.dtype
 
 
 def is_torch(value: Any) -> bool:
@@ -74,7 +86,7 @@ def empty(like: Any, shape: Sequence[int], dtype: str) -> Any:
     if is_torch(like):
         import torch
 
-        return torch.empty(tuple(shape), dtype=getattr(torch, np.dtype(DTYPES[dtype]).name), device=like.device)
+        return torch.empty(tuple(shape), dtype=type_in_torch(dtype), device=like.device)
     return np.empty(tuple(shape), DTYPES[dtype])
 
 

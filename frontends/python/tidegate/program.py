@@ -61,7 +61,8 @@ class Program:
 
     device: "cpu" or "cuda". For "cuda" tensors may lie on GPU 0, where they are used as they are, in order with the
         caller's stream; those in host memory are copied to the GPU and back.
-    precision: "f32" or "f64", of everything floating; "bf16" (cuda) computes in bf16 on f32 tensors.
+    precision: "f32" or "f64", of everything floating; "bf16" (cuda) computes in bf16 on tensors of f32, or of bfloat16:
+        rows of more than 32 numbers a token are then read, and written, where they lie; smaller ones are converted.
     form: "chunk", the derived chunk-parallel form of recurrences, or "token", as they are written.
     chunk: tokens of a chunk (0: the compiler's choice). threads: 0 is all cores.
     documents: rows hold several documents, told apart by `positions`.
@@ -214,7 +215,7 @@ class Entry:
         self.program, self.name, self.kind = program, name, kind
         self.tensors = tensors  #: Names of its tensor arguments.
         self.sizes = sizes  #: Sizes and compile-time arguments that its declaration leaves open.
-        self._compiled: list[tuple[bool, dict[str, int], _tidegate.Entry]] = []
+        self._compiled: list[tuple[bool, dict[str, int], set[str], _tidegate.Entry]] = []
 
     def __call__(self, *tensors: Any, weights: Mapping[str, Any] | None = None,
                  sizes: Mapping[str, int] | None = None, **named: Any) -> Any:
@@ -224,9 +225,7 @@ class Entry:
         positions (B x T) or cu_seqlens (0, ..., T of one row): which documents the rows hold.
         """
         with self._told(tensors, {**(weights or {}), **named}) as inputs:
-            compiled = self.compiled(inputs, sizes)
-            outputs = self._outputs(compiled, inputs)
-            compiled.run(inputs, outputs, arrays.stream_of(inputs.values()))
+            outputs = self.run(inputs, sizes)
         results = tuple(outputs.values())
         return results[0] if len(results) == 1 else results
 
@@ -238,6 +237,7 @@ class Entry:
         """
         with self._told(tensors, {**(weights or {}), **named}) as inputs:
             compiled = self.compiled(inputs, sizes)
+            inputs = _converted(compiled, inputs)
             seeds = self._seeds(compiled, cotangents)
             B, T = compiled.sizes(inputs)
             like = next(iter(inputs.values()))
@@ -246,17 +246,26 @@ class Entry:
             compiled.vjp(inputs, seeds, gradients, arrays.stream_of(inputs.values()))
         return gradients
 
+    def run(self, inputs: Mapping[str, Any], sizes: Mapping[str, int] | None = None) -> dict[str, Any]:
+        """The results by name, of inputs by name that are prepared (`arrays.prepare`)."""
+        compiled = self.compiled(inputs, sizes)
+        inputs = _converted(compiled, inputs)
+        outputs = self._outputs(compiled, inputs)
+        compiled.run(inputs, outputs, arrays.stream_of(inputs.values()))
+        return outputs
+
     def compiled(self, inputs: Mapping[str, Any], sizes: Mapping[str, int] | None = None) -> _tidegate.Entry:
-        """The native entry for tensors of these shapes."""
+        """The native entry for tensors of these shapes and types."""
         sizes = dict(sizes or {})
         documents = "positions" in inputs and "positions" not in self.tensors
-        for had_documents, had_sizes, entry in self._compiled:
-            if had_documents == documents and had_sizes == sizes and _fits(entry, inputs):
+        half = {name for name, x in inputs.items() if arrays.is_half(x)} if self.program.precision == "bf16" else set()
+        for had_documents, had_sizes, had_half, entry in self._compiled:
+            if (had_documents, had_sizes, had_half) == (documents, sizes, half) and _fits(entry, inputs):
                 return entry
         program = self.program.with_options(documents=True) if documents else self.program
         shapes = {name: arrays.shape_of(tensor) for name, tensor in inputs.items()}
-        entry = program._native.entry(self.name, shapes, sizes)
-        self._compiled.append((documents, sizes, entry))
+        entry = program._native.entry(self.name, shapes, sizes, half)
+        self._compiled.append((documents, sizes, half, entry))
         return entry
 
     @contextlib.contextmanager
@@ -306,6 +315,14 @@ class Entry:
 
 def _shape(shape: tuple[Any, ...], B: int, T: int) -> list[int]:
     return [B if size == "B" else T if size == "T" else size for size in shape]
+
+
+def _converted(entry: _tidegate.Entry, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs of bfloat16 that a program of that precision takes in float: few numbers a token."""
+    wants = {name: dtype for name, _, dtype in entry.inputs}
+    if "bf16" not in wants.values():
+        return dict(inputs)
+    return {name: x.float() if arrays.is_half(x) and wants[name] == "f32" else x for name, x in inputs.items()}
 
 
 def _fits(entry: _tidegate.Entry, inputs: Mapping[str, Any]) -> bool:

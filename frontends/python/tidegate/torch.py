@@ -7,8 +7,9 @@
     y = mixer(x)                                   # parameters have the names of the .tg paths
 
 Tensors are read where they lie. The backward runs the forward again, so that only the inputs are kept. Both
-directions are one opaque operator each, which `torch.compile` and FSDP2 leave as it is. A floating tensor of
-another type than the program's precision is converted, and so are the results, back to the first tensor's type.
+directions are one opaque operator each, which `torch.compile` and FSDP2 leave as it is. Programs of precision bf16
+take tensors of float32 and of bfloat16. A floating tensor of another type than the program's precision is converted,
+and so are the results, back to the first tensor's type.
 """
 
 from typing import Any, Mapping, Sequence
@@ -31,25 +32,22 @@ class _Call:
 
     def forward(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         with self.entry._told((), dict(zip(self.names, tensors))) as inputs:
-            compiled = self.entry.compiled(inputs, self.sizes)
-            outputs = self.entry._outputs(compiled, inputs)
-            compiled.run(inputs, outputs, arrays.stream_of(inputs.values()))
-        return list(outputs.values())
+            return list(self.entry.run(inputs, self.sizes).values())
 
     def backward(self, tensors: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Of every tensor; zeros for those that are no floats."""
         found = self.entry.vjp(tuple(cotangents), sizes=self.sizes, **dict(zip(self.names, tensors)))
-        return [found[name] if name in found else torch.zeros_like(tensor)
+        return [found[name].to(tensor.dtype) if name in found else torch.zeros_like(tensor)
                 for name, tensor in zip(self.names, tensors)]
 
     def shapes(self, tensors: Sequence[torch.Tensor]) -> list[tuple[list[Any], torch.dtype]]:
         """Of the results, for tensors without values, whose B and T may be symbols."""
 
-        class Shape:
-            def __init__(self, tensor: torch.Tensor):
-                self.shape = tuple(getattr(getattr(size, "node", None), "hint", size) for size in tensor.shape)
+        def known(tensor: torch.Tensor) -> torch.Tensor:
+            shape = [getattr(getattr(size, "node", None), "hint", size) for size in tensor.shape]
+            return torch.empty(shape, dtype=tensor.dtype, device="meta")
 
-        compiled = self.entry.compiled({name: Shape(tensor) for name, tensor in zip(self.names, tensors)}, self.sizes)
+        compiled = self.entry.compiled({name: known(tensor) for name, tensor in zip(self.names, tensors)}, self.sizes)
         B = T = 1
         given = dict(zip(self.names, tensors))
         for name, shape, _ in compiled.inputs:
@@ -57,7 +55,7 @@ class _Call:
                 B = size if symbol == "B" else B
                 T = size if symbol == "T" else T
         return [([B if s == "B" else T if s == "T" else s for s in shape],
-                 getattr(torch, arrays.DTYPES[dtype].__name__)) for _, shape, dtype in compiled.outputs]
+                 arrays.type_in_torch(dtype)) for _, shape, dtype in compiled.outputs]
 
 
 # Operators take numbers and texts, not objects: an entry and its sizes by their place in this list, names of tensors
@@ -137,16 +135,31 @@ class Function:
 
     def __call__(self, *tensors: torch.Tensor, weights: Mapping[str, torch.Tensor] | None = None,
                  **named: torch.Tensor) -> Any:
+        given = self._named(tensors, {**named, **(weights or {})})
+        first = next((tensor.dtype for tensor in given.values() if tensor.is_floating_point()), self._dtype)
+        results = [result.to(first) if result.is_floating_point() else result for result in self._run(given)]
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def as_compiled(self, **tensors: torch.Tensor) -> list[torch.Tensor]:
+        """The results in the program's types."""
+        return self._run(self._named((), tensors))
+
+    def _named(self, tensors: Sequence[torch.Tensor], named: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if len(tensors) > len(self.entry.tensors):
             raise TypeError(f"{self.entry.name} takes {len(self.entry.tensors)} tensors, but {len(tensors)} were given")
-        given = {**dict(zip(self.entry.tensors, tensors)), **named, **(weights or {})}
+        given = {**dict(zip(self.entry.tensors, tensors)), **named}
         if "cu_seqlens" in given and "cu_seqlens" not in self.entry.tensors:
             given["positions"] = torch.from_numpy(arrays.positions_of(given.pop("cu_seqlens")))
-        first = next((tensor.dtype for tensor in given.values() if tensor.is_floating_point()), self._dtype)
-        converted = [tensor.to(self._dtype) if tensor.is_floating_point() else tensor for tensor in given.values()]
-        results = _apply(self._number, " ".join(given), converted)
-        results = [result.to(first) if result.is_floating_point() else result for result in results]
-        return results[0] if len(results) == 1 else tuple(results)
+        return given
+
+    def _run(self, given: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        return _apply(self._number, " ".join(given), [self._taken(tensor) for tensor in given.values()])
+
+    def _taken(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor in a type that the program takes."""
+        if not tensor.is_floating_point() or (arrays.is_half(tensor) and self.entry.program.precision == "bf16"):
+            return tensor
+        return tensor.to(self._dtype)
 
 
 def function(entry: Entry, sizes: Mapping[str, int] | None = None) -> Function:

@@ -112,7 +112,8 @@ bool tidegate::separatesDocuments(const ProgramSource &) { return true; }
 
 std::unique_ptr<EntryProgram> tidegate::compileEntry(const ProgramSource &, const std::string &, const CompileOptions &,
                                                      const std::map<std::string, std::vector<int64_t>> &,
-                                                     const std::map<std::string, int64_t> &) {
+                                                     const std::map<std::string, int64_t> &,
+                                                     const std::set<std::string> &) {
   return std::make_unique<ScaleRows>();
 }
 

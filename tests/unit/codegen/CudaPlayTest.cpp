@@ -6,6 +6,7 @@
 #include "compiler/CodeGen/CUDA/Kernels.h"
 #include "compiler/Driver/CpuModel.h"
 #include "compiler/Plan/PlanBuilder.h"
+#include "ir/Nn/Storage.h"
 #include "runtime/core/Random.h"
 #include "tests/unit/codegen/PlayedKernels.h"
 
@@ -72,7 +73,7 @@ struct Bindings {
       if (int(i) == decay)
         for (float &x : floats.back())
           x = isLog ? -std::abs(x) : std::exp(-std::abs(x));
-      if (rounded && int(i) != decay && !floats.empty() && all.back() == floats.back().data())
+      if (rounded && !floats.empty() && all.back() == floats.back().data())
         for (float &x : floats.back())
           x = std::bit_cast<float>((std::bit_cast<uint32_t>(x) + 0x8000u) & 0xffff0000u);
     }
@@ -140,6 +141,7 @@ struct FunctionCase {
   bool isVjp = false, bf16 = true;
   int decay = -1; ///< The argument, if any, that holds factors between 0 and 1.
   bool documents = false, isLog = false;
+  bool half = false; ///< The caller of the device has rows of tokens in bfloat16.
 };
 
 /// The module of one function on a target, and that function.
@@ -158,8 +160,42 @@ mlir::OwningOpRef<mlir::ModuleOp> moduleOf(Compilation &compilation, const Funct
   for (auto other : module->getOps<FuncOp>())
     if (other != function)
       other.setPrivate();
+  if (c.half && compilation.options.precision == Precision::BF16) {
+    auto half = mlir::TypeAttr::get(mlir::BFloat16Type::get(function.getContext()));
+    auto isWide = [](mlir::Type type) { return !nn::isKeptExact(mlir::cast<mlir::RankedTensorType>(type)); };
+    for (unsigned i = 0; i < function.getNumArguments(); ++i)
+      if (isWide(function.getArgumentTypes()[i]))
+        function.setArgAttr(i, nn::kStored, half);
+    for (unsigned i = 0; i < function.getNumResults(); ++i)
+      if (isWide(function.getResultTypes()[i]))
+        function.setResultAttr(i, nn::kStored, half);
+  }
   compilation.fuse(*module);
   return module;
+}
+
+/// Runs with arguments and results in bfloat16 where the function says so.
+void runWithHalves(runtime::Executor &executor, FuncOp function, int64_t T, Bindings &bindings) {
+  std::vector<std::pair<std::vector<float> *, std::vector<uint16_t>>> halves;
+  halves.reserve(bindings.all.size());
+  std::vector<void *> all = bindings.all;
+  auto exchange = [&](size_t i, mlir::Attribute stored) {
+    if (!stored)
+      return;
+    auto values = llvm::find_if(bindings.floats, [&](auto &floats) { return floats.data() == all[i]; });
+    auto &half = halves.emplace_back(&*values, std::vector<uint16_t>()).second;
+    for (float x : *values)
+      half.push_back(std::bit_cast<uint32_t>(x) >> 16); // they are numbers of bfloat16
+    all[i] = half.data();
+  };
+  for (unsigned i = 0; i < function.getNumArguments(); ++i)
+    exchange(i, function.getArgAttr(i, nn::kStored));
+  for (unsigned i = 0; i < function.getNumResults(); ++i)
+    exchange(function.getNumArguments() + i, function.getResultAttr(i, nn::kStored));
+  executor.run(1, T, all);
+  for (auto &[values, half] : halves)
+    for (auto [x, bits] : llvm::zip(*values, half))
+      x = std::bit_cast<float>(uint32_t(bits) << 16);
 }
 
 void compareFunction(const FunctionCase &c, double bound) {
@@ -183,7 +219,7 @@ void compareFunction(const FunctionCase &c, double bound) {
   ASSERT_TRUE(succeeded(plan));
   played::playKernels(*plan, kernels.kernels());
   runtime::Executor executor(std::move(*plan));
-  executor.run(1, c.T, have.all);
+  runWithHalves(executor, function, c.T, have);
   for (size_t i = want.firstResult; i < want.floats.size(); ++i)
     EXPECT_LT(distance(have.floats[i], want.floats[i], 1e-9), bound)
         << c.name << ", T " << c.T << ", result " << i - want.firstResult << ": " << have.floats[i][0] << " " << have.floats[i][1] << " for "
@@ -204,6 +240,32 @@ TEST(CudaPlayScanTest, GatedLinearAttention) {
   // The gradient of a log decay is a running sum of differences: held as tight as all others.
   for (int64_t T : {20, 70, 300})
     compareFunction({"../frontends/python/tidegate/fla/gla.tg", "gla", sizes, T, /*isVjp=*/true, true, /*decay=*/3, false, /*isLog=*/true}, 5e-3);
+}
+// The gradient of one gate a head sums differences that cancel, at T = 1 to nothing.
+TEST(CudaPlayScanTest, OneGateAHead) {
+  const std::map<std::string, int64_t> sizes = {{"H", 1}, {"HV", 1}, {"K", 32}, {"V", 32}};
+  const std::string folder = "../frontends/python/tidegate/fla/";
+  for (int64_t T : {1, 20, 300}) {
+    FunctionCase c{folder + "simple_gla.tg", "simple_gla", sizes, T, /*isVjp=*/true, /*bf16=*/true, /*decay=*/3,
+                   /*documents=*/false, /*isLog=*/true};
+    compareFunction(c, 5e-3);
+    c.file = folder + "delta.tg";
+    c.name = "gated_delta_rule";
+    compareFunction(c, 8e-3);
+  }
+}
+// The caller's tensors in bfloat16, gates among them, and results and gradients too.
+TEST(CudaPlayScanTest, RowsOfTheCallerInHalf) {
+  const std::map<std::string, int64_t> sizes = {{"H", 2}, {"HV", 2}, {"K", 48}, {"V", 32}};
+  const std::string folder = "../frontends/python/tidegate/fla/";
+  for (bool isVjp : {false, true}) {
+    FunctionCase c{folder + "gla.tg", "gla", sizes, 70, isVjp, /*bf16=*/true, /*decay=*/3, /*documents=*/false,
+                   /*isLog=*/true, /*half=*/true};
+    compareFunction(c, 8e-3);
+    c.file = folder + "delta.tg";
+    c.name = "gated_delta_rule";
+    compareFunction(c, 8e-3);
+  }
 }
 // Documents begin anywhere, in the middle of a chunk above all.
 TEST(CudaPlayScanTest, PackedDocuments) {

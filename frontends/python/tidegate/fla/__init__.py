@@ -165,9 +165,10 @@ def _caller_of(entry: Entry, lib: _Arrays) -> Callable[[dict[str, Any]], tuple[A
 
     def call_torch(tensors: dict[str, Any]) -> tuple[Any, Any]:
         o_type = tensors["q"].dtype
-        tensors = {name: lib.lib.from_numpy(x) if isinstance(x, np.ndarray) else lib.to(x, lib.state_type)
+        tensors = {name: lib.lib.from_numpy(x) if isinstance(x, np.ndarray)
+                   else x if lib.precision == "bf16" and x.dtype == lib.lib.bfloat16 else lib.to(x, lib.state_type)
                    for name, x in tensors.items()}
-        o, S = function(**tensors)
+        o, S = function.as_compiled(**tensors)
         return lib.to(o, o_type), S
     return call_torch
 
