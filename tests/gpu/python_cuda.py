@@ -261,14 +261,14 @@ TIMED = {"chunk_gla": (16, 32, 64), "chunk_simple_gla": (16, 64, 64), "chunk_ret
          "chunk_delta_rule": (16, 64, 64), "chunk_gated_delta_rule": (16, 128, 128), "chunk_kda": (16, 128, 128)}
 
 
-def times(peer, only):
-    print("B 8, T 8000, bf16 with float gates; milliseconds, forward | forward and backward")
+def times(peer, only, rows):
+    print(f"B {rows}, T 8000, bf16 with float gates; milliseconds, forward | forward and backward")
     for name, (H, K, V) in TIMED.items():
         if only and name not in only:
             continue
         names = OPERATORS[name][0]
         shapes = {"q": (H, K), "k": (H, K), "v": (H, V), "gk": (H, K), "g": (H,), "beta": (H,)}
-        x = {key: torch.randn(8, 8000, *shapes[key], device="cuda") for key in names}
+        x = {key: torch.randn(rows, 8000, *shapes[key], device="cuda") for key in names}
         x["k"] = torch.nn.functional.normalize(x["k"], dim=-1)
         for key in {"gk", "g"} & x.keys():
             x[key] = torch.nn.functional.logsigmoid(x[key]) / (16 if key == "gk" else 1)
@@ -311,11 +311,12 @@ def main():
     parser.add_argument("parts", nargs="*", metavar="PART")
     parser.add_argument("--only", action="append", choices=list(OPERATORS),
                         help="an operator to check or time (default: all)")
+    parser.add_argument("--rows", type=int, default=8, help="of what is timed; one warms up the peer's choice of kernels")
     parser.add_argument("--peer")
     given = parser.parse_args()
     peer = peer_operators(given.peer) if given.peer else None
     parts = {"memory": memory, "operators": lambda: operators(given.only), "swap": lambda: swap(peer),
-             "times": lambda: times(peer, given.only)}
+             "times": lambda: times(peer, given.only, given.rows)}
     unknown = set(given.parts) - parts.keys()
     if unknown:
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
