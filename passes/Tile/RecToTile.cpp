@@ -113,8 +113,8 @@ constexpr int64_t kWideFragment = 64 * 64;
 constexpr int64_t kMostAccumulators = 128;
 /// Accumulators of one statement at most.
 constexpr int kMostProducts = 3;
-/// Operands of more numbers are streamed where products alone read them.
-constexpr int64_t kLargeOperand = 128 * 128;
+/// Operands of more bytes are streamed where products alone read them: 128 x 128 numbers in half precision.
+constexpr int64_t kLargeOperand = 128 * 128 * 2;
 /// Bytes along the contraction of a slice of a stream at most.
 constexpr int64_t kSliceBytes = 128;
 
@@ -372,7 +372,8 @@ private:
     for (BlockArgument arg : scan.getBodyInputs()) {
       auto type = tensorOf(arg);
       if (scan.kindOf(arg.getArgNumber()) != rec::OperandKind::Token && type.getRank() == 2 &&
-          type.getNumElements() > kLargeOperand && type.getDimSize(0) % 16 == 0 && type.getDimSize(1) % 16 == 0 &&
+          type.getNumElements() * product.getIntOrFloatBitWidth() / 8 > kLargeOperand &&
+          type.getDimSize(0) % 16 == 0 && type.getDimSize(1) % 16 == 0 &&
           nn::operandStorage(scan, arg.getArgNumber()) == product && llvm::all_of(arg.getUses(), [](OpOperand &use) {
             return roleOf(use) == Role::Element || (isa<nn::DotOp>(use.getOwner()) && use.getOperandNumber() == 1);
           }))

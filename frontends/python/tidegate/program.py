@@ -237,19 +237,19 @@ class Entry:
         """
         with self._told(tensors, {**(weights or {}), **named}) as inputs:
             compiled = self.compiled(inputs, sizes)
-            inputs = _converted(compiled, inputs)
+            inputs = self._converted(compiled, inputs)
             seeds = self._seeds(compiled, cotangents)
             B, T = compiled.sizes(inputs)
             like = next(iter(inputs.values()))
             gradients = {name: arrays.empty(like, _shape(shape, B, T), dtype)
-                         for name, shape, dtype in compiled.inputs if dtype.startswith("f")}
+                         for name, shape, dtype in compiled.inputs if not dtype.startswith("i")}
             compiled.vjp(inputs, seeds, gradients, arrays.stream_of(inputs.values()))
         return gradients
 
     def run(self, inputs: Mapping[str, Any], sizes: Mapping[str, int] | None = None) -> dict[str, Any]:
         """The results by name, of inputs by name that are prepared (`arrays.prepare`)."""
         compiled = self.compiled(inputs, sizes)
-        inputs = _converted(compiled, inputs)
+        inputs = self._converted(compiled, inputs)
         outputs = self._outputs(compiled, inputs)
         compiled.run(inputs, outputs, arrays.stream_of(inputs.values()))
         return outputs
@@ -267,6 +267,13 @@ class Entry:
         entry = program._native.entry(self.name, shapes, sizes, half)
         self._compiled.append((documents, sizes, half, entry))
         return entry
+
+    def _converted(self, compiled: _tidegate.Entry, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Inputs of bfloat16 in float where a program of that precision takes them so: few numbers a token, weights."""
+        if self.program.precision != "bf16":
+            return inputs
+        wants = {name: dtype for name, _, dtype in compiled.inputs}
+        return {name: x.float() if arrays.is_half(x) and wants.get(name) == "f32" else x for name, x in inputs.items()}
 
     @contextlib.contextmanager
     def _told(self, tensors: tuple[Any, ...], named: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -315,14 +322,6 @@ class Entry:
 
 def _shape(shape: tuple[Any, ...], B: int, T: int) -> list[int]:
     return [B if size == "B" else T if size == "T" else size for size in shape]
-
-
-def _converted(entry: _tidegate.Entry, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs of bfloat16 that a program of that precision takes in float: few numbers a token."""
-    wants = {name: dtype for name, _, dtype in entry.inputs}
-    if "bf16" not in wants.values():
-        return dict(inputs)
-    return {name: x.float() if arrays.is_half(x) and wants[name] == "f32" else x for name, x in inputs.items()}
 
 
 def _fits(entry: _tidegate.Entry, inputs: Mapping[str, Any]) -> bool:

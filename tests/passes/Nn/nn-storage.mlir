@@ -95,3 +95,24 @@ func.func private @blocks.rows(%x: tensor<?x?x64xf32>, %w: tensor<128x64xf32>) -
   %dw = nn.dot %y, %x contract [0, 1] x [0, 1] : tensor<?x?x128xf32>, tensor<?x?x64xf32>
   return %dx, %dw : tensor<?x?x64xf32>, tensor<128x64xf32>
 }
+
+// What a caller has and wants in bfloat16 is kept so, a gate too, which would be in float otherwise.
+// CHECK-LABEL: func.func @of_caller
+// CHECK: rec.scan
+// CHECK: nn.storage = [bf16, bf16, bf16]
+// CHECK: nn.map
+// CHECK: nn.storage = [bf16, f32]
+func.func @of_caller(%v: tensor<?x?x2x64xf32> {nn.stored = bf16}, %g: tensor<?x?x2x64xf32> {nn.stored = bf16})
+    -> (tensor<?x?x2x64xf32> {nn.stored = bf16}, tensor<?x?x2x64xf32>) {
+  %o = rec.scan chunk 16 (%v, %g : tensor<?x?x2x64xf32>, tensor<?x?x2x64xf32>) kinds [0, 0] out_kinds [0] states 0 {
+  ^bb0(%vc: tensor<16x64xf32>, %gc: tensor<16x64xf32>):
+    %sum = rec.cumsum %gc : tensor<16x64xf32>
+    %y = nn.mul %vc, %sum : tensor<16x64xf32>, tensor<16x64xf32>
+    rec.yield %y : tensor<16x64xf32>
+  } -> tensor<?x?x2x64xf32>
+  %out = nn.map rows 2 (%o) operand_rows [true] result_rows [true] {
+  ^bb0(%r: tensor<2x64xf32>):
+    nn.yield %r : tensor<2x64xf32>
+  } : (tensor<?x?x2x64xf32>) -> tensor<?x?x2x64xf32>
+  return %o, %out : tensor<?x?x2x64xf32>, tensor<?x?x2x64xf32>
+}
