@@ -155,13 +155,19 @@ private:
     for (const auto &[tensor, value] : want)
       if (runtime::isFloating(value.dtype()))
         addHalf(report, name + ": bf16 = f64", tensor, errorsOf(have.at(tensor), value, floor), kHalfBound);
-    const Tensors gradients = entries.token64.vjp(wide, widened(halfSeeds)), found = entries.chunk16->vjp(half, halfSeeds);
-    const double gradientFloor = kFloor * largestRms(gradients);
-    for (const ValueSpec &spec : entries.token64.inputs())
-      if (const std::string grad = "grad." + spec.name; gradients.count(grad))
-        addHalf(report, name + ": gradients, bf16 = f64", grad,
-                errorsOf(found.at(grad), gradients.at(grad), gradientFloor),
-                spec.shape.size() <= 3 ? kHalfRateBound : kHalfGradientBound);
+    const Tensors gradients = entries.token64.vjp(wide, widened(halfSeeds)),
+                  found = entries.chunk16->vjp(half, halfSeeds);
+    std::vector<ValueSpec> specs = entries.token64.inputs();
+    std::erase_if(specs, [](const ValueSpec &spec) { return !runtime::isFloating(spec.dtype); });
+    std::vector<ValueAndGradient> all;
+    for (const ValueSpec &spec : specs)
+      all.push_back({spanOf(wide.at(spec.name)), spanOf(gradients.at("grad." + spec.name))});
+    const std::vector<double> floors = halfGradientFloors(all);
+    for (size_t i = 0; i < specs.size(); ++i) {
+      const std::string grad = "grad." + specs[i].name;
+      addHalf(report, name + ": gradients, bf16 = f64", grad, errorsOf(found.at(grad), gradients.at(grad), floors[i]),
+              specs[i].shape.size() <= 3 ? kHalfRateBound : kHalfGradientBound);
+    }
   }
   static RmsErrors errorsOf(const HostTensor &have, const HostTensor &want, double floor) {
     return rmsErrors(spanOf(have), spanOf(want), want.shape().empty() ? 1 : want.shape().back(), floor);
