@@ -108,7 +108,7 @@ Interval RangeAnalysis::rangeOfProduct(ArrayRef<Value> factors) {
 
 Interval RangeAnalysis::compute(Value value) {
   if (auto argument = dyn_cast<BlockArgument>(value))
-    if (auto scan = dyn_cast<ScanOp>(argument.getOwner()->getParentOp());
+    if (auto scan = dyn_cast_or_null<ScanOp>(argument.getOwner()->getParentOp());
         scan && argument.getArgNumber() < scan.getInputs().size())
       return rangeOf(scan.getInputs()[argument.getArgNumber()]);
   if (auto output = dyn_cast<OpResult>(value))
