@@ -198,6 +198,16 @@ std::unique_ptr<EntryProgram> compileEntry(const ProgramSource &source, const st
                                            const std::map<std::string, int64_t> &sizes = {},
                                            const std::set<std::string> &half = {});
 
+/// Numbers that an input may be drawn from.
+struct DrawRange {
+  double low = -1, high = 1;
+};
+/// Of each input of an entry, the numbers in [-1, 1] with which its recurrences stay bounded: all, or those on one
+/// side of 0, so that log decays are at most 0 and delta rules contract, as far as its text shows it.
+std::map<std::string, DrawRange> steadyRanges(const ProgramSource &source, const std::string &entry,
+                                              const std::map<std::string, std::vector<int64_t>> &inputShapes,
+                                              const std::map<std::string, int64_t> &sizes = {});
+
 /// True if the entry's declaration has a tensor argument of this name.
 bool entryTakes(const ProgramSource &source, const std::string &entry, const std::string &tensor);
 

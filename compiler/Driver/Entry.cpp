@@ -3,6 +3,7 @@
 #include "compiler/Driver/Pipeline.h"
 #include "compiler/Plan/CpuProgram.h"
 #include "ir/Nn/Storage.h"
+#include "passes/Rec/SteadyInputs.h"
 #include "runtime/core/Error.h"
 #include "runtime/train/Documents.h"
 
@@ -38,6 +39,18 @@ std::string attributeOr(mlir::DictionaryAttr attributes, llvm::StringRef first, 
   return fallback;
 }
 
+std::string inputName(FuncOp function, unsigned i) {
+  return attributeOr(function.getArgAttrDict(i), "nn.weight", "nn.name", "arg" + std::to_string(i));
+}
+
+/// The function that a generated module is for.
+FuncOp entryOf(mlir::ModuleOp module) {
+  for (auto function : module.getOps<FuncOp>())
+    if (!function.isPrivate())
+      return function;
+  throw RuntimeError(RuntimeError::Kind::Internal, "no public function was generated");
+}
+
 TensorView viewOf(const HostTensor &tensor) {
   return {tensor.dtype(), tensor.shape(), const_cast<std::byte *>(tensor.bytes().data())};
 }
@@ -63,10 +76,8 @@ public:
     auto module = compilation.generate(program, generate);
     FuncOp function = entryOf(*module);
     for (unsigned i = 0; i < function.getNumArguments(); ++i) {
-      auto attributes = function.getArgAttrDict(i);
-      in.push_back(specOf(function.getArgumentTypes()[i],
-                          attributeOr(attributes, "nn.weight", "nn.name", "arg" + std::to_string(i))));
-      in.back().init = attributeOr(attributes, "nn.init", "nn.init", "");
+      in.push_back(specOf(function.getArgumentTypes()[i], inputName(function, i)));
+      in.back().init = attributeOr(function.getArgAttrDict(i), "nn.init", "nn.init", "");
       if (half.count(in.back().name))
         round(in.back(), function.getArgumentTypes()[i]);
     }
@@ -182,13 +193,6 @@ public:
 
 private:
   static constexpr const char *kPositions = "positions";
-
-  FuncOp entryOf(mlir::ModuleOp module) {
-    for (auto function : module.getOps<FuncOp>())
-      if (!function.isPrivate())
-        return function;
-    throw RuntimeError(RuntimeError::Kind::Internal, "no public function was generated for '" + generate.entry + "'");
-  }
 
   /// Takes or returns rows in bfloat16 that a program of this precision keeps so.
   void round(ValueSpec &spec, mlir::Type type) const {
@@ -333,4 +337,23 @@ tidegate::compileEntry(const ProgramSource &source, const std::string &entry, co
                        const std::map<std::string, std::vector<int64_t>> &inputShapes,
                        const std::map<std::string, int64_t> &sizes, const std::set<std::string> &half) {
   return std::make_unique<CompiledEntry>(source, entry, options, inputShapes, sizes, half);
+}
+
+std::map<std::string, DrawRange>
+tidegate::steadyRanges(const ProgramSource &source, const std::string &entry,
+                       const std::map<std::string, std::vector<int64_t>> &inputShapes,
+                       const std::map<std::string, int64_t> &sizes) {
+  Compilation compilation({});
+  LoadedProgram program(source);
+  dsl::GenerateOptions generate;
+  generate.entry = entry;
+  generate.inputShapes = inputShapes;
+  generate.dims = sizes;
+  auto module = compilation.generate(program, generate);
+  compilation.simplify(*module);
+  FuncOp function = entryOf(*module);
+  std::map<std::string, DrawRange> result;
+  for (auto [i, range] : llvm::enumerate(rec::steadyRanges(function)))
+    result[inputName(function, i)] = {range.low, range.high};
+  return result;
 }

@@ -63,6 +63,17 @@ public:
   Value after(Arithmetic &a, int64_t place) {
     return sum(a, [&](int64_t at) { return at >= place; }, /*reverse=*/true);
   }
+  /// To `place` of each token, where `ofEarlier(tile)` sums over those earlier tokens that count.
+  template <typename F>
+  Value before(Arithmetic &a, int64_t place, F ofEarlier) {
+    Value result;
+    for (auto [at, tile] : parts) {
+      result = a.plus(result, ofEarlier(tile));
+      if (at < place)
+        result = a.plus(result, tile);
+    }
+    return result;
+  }
   /// Over the chunk, 1 x W.
   Value whole(Arithmetic &a) {
     return empty() ? Value() : nn::ReduceSumOp::create(a.builder, a.loc, total, ArrayRef<int64_t>(0)).getResult();
@@ -218,7 +229,7 @@ private:
   void readScale(const EventProgram::Scale &scale, const LogDecay &log, SideDecays &side) {
     Value tile = tileOf(lifter.toTokens(scale.decay, log.log));
     tile = nn::MaximumOp::create(inside, tile.getLoc(), tile, leastLog());
-    Value coarse = rounded(tile);
+    Value coarse = rounded(tile, 256);
     side.places.push_back(scale.place);
     side.gates.add(a, scale.place, tile);
     side.coarse.add(a, scale.place, coarse);
@@ -230,10 +241,10 @@ private:
   /// A logarithm whose exponential is 0 in this type.
   Value leastLog() { return a.number(element.isF64() ? -746 : -104, element); }
 
-  /// The nearest multiple of 1/256, for gradients a constant: the last place of
-  /// a sum with 1.5 * 2^(digits - 8) is worth that much.
-  Value rounded(Value x) {
-    Value large = a.number(element.isF64() ? 0x1.8p44 : 0x1.8p15, element);
+  /// The nearest multiple of 1/parts, a power of two; for gradients a constant. The
+  /// last place of a sum with 1.5 * 2^digits / parts is worth that much.
+  Value rounded(Value x, double parts) {
+    Value large = a.number((element.isF64() ? 0x1.8p52 : 0x1.8p23) / parts, element);
     Value multiple = nn::SubOp::create(inside, a.loc, a.plus(x, large), large);
     return nn::StopGradientOp::create(inside, a.loc, multiple);
   }
@@ -331,18 +342,17 @@ private:
     return documents ? documents->kept(documents->same(rowPlaces.size(), adds.size()), scores) : scores;
   }
 
-  /// A running sum since the token's document began, at a place of each token; null for zero.
-  Value sinceBegin(Running &running, int64_t place) {
-    Value sum = running.before(a, place);
-    if (!sum)
-      return sum;
-    Value atBegin = a.dot(documents->beginOfRow(), running.before(a, 0), 1, 0);
-    return nn::SubOp::create(inside, a.loc, sum, atBegin);
-  }
-  /// Sign and decay since then.
+  /// Sign and decay since the token's document began, at a place of each token.
   Value decaySinceBegin(SideDecays &side, int64_t place) {
-    Value fine = a.times(expOf(sinceBegin(side.fine, place)), signOf(sinceBegin(side.signs, place)));
-    return a.times(fine, expOf(sinceBegin(side.coarse, place)));
+    auto sum = [&](Value tile) { return a.dot(documents->earlier(), tile, 1, 0); };
+    // Products may round what they multiply to bf16, which has 8 digits. Multiples of 1/256 of at most 104 have 15, so
+    // they enter as a whole number and a rest, each of which bf16 holds.
+    auto exactSum = [&](Value tile) {
+      Value wholes = rounded(tile, 1);
+      return a.plus(sum(wholes), sum(nn::SubOp::create(inside, a.loc, tile, wholes)));
+    };
+    Value fine = a.times(expOf(side.fine.before(a, place, sum)), signOf(side.signs.before(a, place, sum)));
+    return a.times(fine, expOf(side.coarse.before(a, place, exactSum)));
   }
 
   /// What rows at places see of the state that their document had before the

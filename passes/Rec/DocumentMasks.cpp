@@ -36,7 +36,7 @@ Value DocumentMasks::afterLast(int64_t perToken) { return equal(counts(perToken)
 
 Value DocumentMasks::noneBegins() { return equal(total, zero()); }
 
-Value DocumentMasks::beginOfRow() { return kept(same(1, 1), a.reshaped(begins, {1, chunk})); }
+Value DocumentMasks::earlier() { return StrictlyLowerOp::create(a.builder, a.loc, same(1, 1)); }
 
 Value DocumentMasks::lastBegin() { return kept(afterLast(1), begins); }
 

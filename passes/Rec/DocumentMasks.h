@@ -20,8 +20,8 @@ public:
   mlir::Value afterLast(int64_t perToken);
   /// 1 x 1: none begins in the chunk.
   mlir::Value noneBegins();
-  /// C x C: the column is the token at which the document of the row began.
-  mlir::Value beginOfRow();
+  /// C x C: the column is an earlier token of the row's document.
+  mlir::Value earlier();
   /// C x 1: the token at which the last document begins.
   mlir::Value lastBegin();
 

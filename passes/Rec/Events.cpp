@@ -8,6 +8,9 @@
 
 #include "passes/Rec/AffineForm.h"
 #include "passes/Rec/Lift.h"
+#include "mlir/IR/Dominance.h"
+#include "mlir/IR/PatternMatch.h"
+#include "mlir/Transforms/CSE.h"
 #include "llvm/ADT/DenseSet.h"
 
 using namespace mlir;
@@ -289,4 +292,12 @@ FailureOr<EventProgram> rec::readEvents(ScanOp scan, Refusal &refusal, bool scal
   Refusal ofTransposed;
   auto transposed = EventReader(scan, /*keyDim=*/1, ofTransposed, scaleReads).run();
   return succeeded(transposed) ? transposed : program;
+}
+
+OwningOpRef<ScanOp> rec::copyToRead(ScanOp scan) {
+  OwningOpRef<ScanOp> copy = cast<ScanOp>(scan->clone());
+  IRRewriter rewriter(scan.getContext());
+  DominanceInfo dominance(*copy);
+  eliminateCommonSubExpressions(rewriter, dominance, *copy);
+  return copy;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ir/Rec/RecOps.h"
+#include "mlir/IR/OwningOpRef.h"
 
 namespace tidegate::rec {
 
@@ -65,9 +66,12 @@ struct Refusal {
 
 /// Reads the body of a token scan with one matrix state. State-free arithmetic
 /// that the normal form needs (products of scalars with keys, sums of readers)
-/// is added to the body, before its terminator. `scan` should be a copy free of
-/// common subexpressions: values are equal if they are one value. With `scaleReads`
-/// a constant that multiplies a read is part of it.
+/// is added to the body, before its terminator. `scan` should be a `copyToRead`:
+/// values are equal if they are one value. With `scaleReads` a constant that
+/// multiplies a read is part of it.
 llvm::FailureOr<EventProgram> readEvents(ScanOp scan, Refusal &refusal, bool scaleReads = false);
+
+/// A copy without common subexpressions.
+mlir::OwningOpRef<ScanOp> copyToRead(ScanOp scan);
 
 } // namespace tidegate::rec

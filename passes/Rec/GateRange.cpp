@@ -1,11 +1,12 @@
 //===- GateRange.cpp - Bounds of a gate from its expression -----*- C++ -*-===//
 // Interval arithmetic on the graph. Two uses of one value count as independent,
-// except in x * x and in x - x; bounds are safe, not tight.
+// except as factors of one product and in x - x; bounds are safe, not tight.
 //===----------------------------------------------------------------------===//
 #include "passes/Rec/GateRange.h"
 
 #include "ir/Nn/NnOps.h"
 #include "ir/Rec/RecOps.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 #include <algorithm>
@@ -30,6 +31,20 @@ Interval product(Interval x, Interval y) {
   return {low, high};
 }
 
+Interval absolute(Interval x) {
+  if (x.low >= 0)
+    return x;
+  return x.high <= 0 ? negated(x) : Interval{0, std::max(-x.low, x.high)};
+}
+
+/// Powers of a value, which are at least 0 where `count` is even.
+Interval power(Interval x, int count) {
+  Interval result = count % 2 ? x : Interval{1, 1}, size = absolute(x);
+  for (int i = 0; i < count / 2; ++i)
+    result = product(result, product(size, size));
+  return result;
+}
+
 Interval inverse(Interval x) {
   if (x.low > 0 || x.high < 0)
     return {1 / x.high, 1 / x.low};
@@ -42,12 +57,6 @@ Interval inverse(Interval x) {
 template <typename F>
 Interval rising(Interval x, F f) {
   return {f(x.low), f(x.high)};
-}
-
-Interval absolute(Interval x) {
-  if (x.low >= 0)
-    return x;
-  return x.high <= 0 ? negated(x) : Interval{0, std::max(-x.low, x.high)};
 }
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
@@ -74,7 +83,37 @@ Interval RangeAnalysis::rangeOf(Value value) {
   return range;
 }
 
+Interval RangeAnalysis::rangeOfProduct(ArrayRef<Value> factors) {
+  unsigned splits = 16; // Squares of squares of ... have too many factors.
+  SmallVector<Value> open(factors);
+  llvm::MapVector<Value, int> counts;
+  Interval range{1, 1};
+  while (!open.empty()) {
+    Value factor = open.pop_back_val();
+    auto mul = factor.getDefiningOp<nn::MulOp>();
+    if (auto neg = factor.getDefiningOp<nn::NegOp>()) {
+      range = negated(range);
+      open.push_back(neg.getInput());
+    } else if (mul && splits > 0) {
+      --splits;
+      open.append({mul.getLhs(), mul.getRhs()});
+    } else {
+      ++counts[factor];
+    }
+  }
+  for (auto [factor, count] : counts)
+    range = product(range, power(rangeOf(factor), count));
+  return range;
+}
+
 Interval RangeAnalysis::compute(Value value) {
+  if (auto argument = dyn_cast<BlockArgument>(value))
+    if (auto scan = dyn_cast_or_null<ScanOp>(argument.getOwner()->getParentOp());
+        scan && argument.getArgNumber() < scan.getInputs().size())
+      return rangeOf(scan.getInputs()[argument.getArgNumber()]);
+  if (auto output = dyn_cast<OpResult>(value))
+    if (auto scan = dyn_cast<ScanOp>(output.getOwner()); scan && output.getResultNumber() < scan.getNumOutputs())
+      return rangeOf(scan.getBody().front().getTerminator()->getOperand(output.getResultNumber()));
   Operation *op = value.getDefiningOp();
   if (!op || op->getNumResults() != 1)
     return {};
@@ -105,12 +144,7 @@ Interval RangeAnalysis::compute(Value value) {
       .Case([&](nn::SubOp) {
         return op->getOperand(0) == op->getOperand(1) ? Interval{0, 0} : sum(of(0), negated(of(1)));
       })
-      .Case([&](nn::MulOp) {
-        if (op->getOperand(0) != op->getOperand(1))
-          return product(of(0), of(1));
-        Interval size = absolute(of(0));
-        return product(size, size);
-      })
+      .Case([&](nn::MulOp) { return rangeOfProduct({op->getOperand(0), op->getOperand(1)}); })
       .Case([&](nn::DivOp) { return product(of(0), inverse(of(1))); })
       .Case([&](nn::MaximumOp) {
         Interval x = of(0), y = of(1);

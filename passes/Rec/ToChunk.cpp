@@ -7,10 +7,6 @@
 #include "passes/Rec/ChunkForm.h"
 #include "passes/Rec/Passes.h"
 
-#include "mlir/IR/Dominance.h"
-#include "mlir/IR/PatternMatch.h"
-#include "mlir/Transforms/CSE.h"
-
 namespace tidegate::rec {
 #define GEN_PASS_DEF_RECTOCHUNK
 #include "passes/Rec/Passes.h.inc"
@@ -120,11 +116,7 @@ LogicalResult RecToChunkPass::convert(ScanOp scan) {
     return success();
   if (std::string why = whyNotRead(scan); !why.empty())
     return emitWarning(scan.getLoc()) << "scan stays in token form: " << why, success();
-  // Read a copy in which equal expressions are one value.
-  OwningOpRef<ScanOp> copy = cast<ScanOp>(scan->clone());
-  IRRewriter rewriter(scan.getContext());
-  DominanceInfo dominance(*copy);
-  eliminateCommonSubExpressions(rewriter, dominance, *copy);
+  OwningOpRef<ScanOp> copy = copyToRead(scan);
   Refusal why;
   auto program = readEvents(*copy, why, innerScales);
   if (failed(program))

@@ -1,14 +1,17 @@
 """`tidegate verify --device cuda` over models, ranks, lengths and widths, many at a time.
 
-    python3 tests/gpu/ladder.py TIDEGATE [models] [widths] [lengths] [golden] [--jobs N] [--seconds S] [--log FILE]
+    python3 tests/gpu/ladder.py TIDEGATE [GROUP]... [--part I/N] [--jobs N] [--seconds S] [--log FILE]
 
 TIDEGATE is the command line of a build. Every run holds f32 and bf16 on the GPU against the fp64 token form on the
-CPU, by tensor and by row. `models`: GLA, DeltaNet, Gated DeltaNet and LaCT at a low and at full rank, KDA, RWKV-7,
-Mamba-2, Gated DeltaProduct, each at every length; `widths`: the bare gated delta rule and gated linear attention at
-every pair of key and value widths; `lengths`: five bare scans of tidegate.fla at every length; `golden`: the reference
-models of tests/golden in f32. Without names all run. Prints each run that does not hold with its failed rows, then per
-group how many held and the largest share of a bound. Exits 1 if one does not hold, or did not run to its end within the
-seconds.
+CPU, by tensor and by row. Groups: `lengths`, five bare scans of tidegate.fla at every length; `widths`, the bare gated
+delta rule and gated linear attention at every pair of key and value widths; `golden`, the reference models of
+tests/golden in f32; `models`, GLA, DeltaNet, Gated DeltaNet and LaCT at a low and at full rank, KDA, RWKV-7, Mamba-2,
+Gated DeltaProduct, each at every length. Without names all run, cheap runs first.
+
+One line per run as it ends, with the failed rows of one that does not hold; then per group how many held and the
+largest share of a bound. `--part` takes every N-th run from the I-th. `--log` keeps results in FILE; runs whose result
+is there already are not run again, so that the same call goes on where the last one ran out of its seconds. Exits 1 if
+a run does not hold, or has not come to its end.
 """
 
 import argparse
@@ -48,85 +51,129 @@ def entry(name, T, K, V):
 
 
 def runs(groups):
-    """(group, name, arguments) of each run, the long ones first."""
-    found = []
+    """(group, name, arguments) of each run, cheap ones first."""
+    found = []  # with T times numbers in a state, about, before each
+    for name in SCANS if "lengths" in groups else ():
+        for T in LENGTHS:
+            found.append((T * 64 * 64, ("lengths", f"{name}, T {T}", entry(name, T, 64, 64))))
+    for name in ("gated_delta_rule", "gla") if "widths" in groups else ():
+        for K in WIDTHS:
+            for V in WIDTHS:
+                found.append((65 * K * V, ("widths", f"{name} {K} x {V}", entry(name, 65, K, V))))
+    for folder in sorted((ROOT / "tests/golden").glob("*/")) if "golden" in groups else ():
+        model = folder.name.rsplit("_r", 1)[0]
+        arguments = [f"examples/{model}/{model}.tg", "--golden", str(folder), "--precision", "f32"]
+        found.append((100 * 64 * 64, ("golden", folder.name, arguments)))
     for name, (model, sets) in MODELS.items() if "models" in groups else ():
         for T in LENGTHS:
             sets_of = [part for value in [*SMALL, *sets.split()] for part in ("--set", value)]
             arguments = [f"examples/{model}/{model}.tg", *sets_of, "--batch", "1", "--seq", str(T)]
-            found.append(("models", f"{name}, T {T}", arguments))
-    for name in ("gated_delta_rule", "gla") if "widths" in groups else ():
-        for K in WIDTHS:
-            for V in WIDTHS:
-                found.append(("widths", f"{name} {K} x {V}", entry(name, 65, K, V)))
-    for name in SCANS if "lengths" in groups else ():
-        for T in LENGTHS:
-            found.append(("lengths", f"{name}, T {T}", entry(name, T, 64, 64)))
-    for folder in sorted((ROOT / "tests/golden").glob("*/")) if "golden" in groups else ():
-        model = folder.name.rsplit("_r", 1)[0]
-        arguments = [f"examples/{model}/{model}.tg", "--golden", str(folder), "--precision", "f32"]
-        found.append(("golden", folder.name, arguments))
-    return sorted(found, key=lambda run: -int(run[1].rsplit(" T ", 1)[-1]) if " T " in run[1] else 0)
+            found.append((2 * T * 64 * 64, ("models", f"{name}, T {T}", arguments)))
+    return [run for cost, run in sorted(found, key=lambda costed: costed[0])]
 
 
 def verify(binary, run, ends):
-    group, name, arguments = run
+    """The run's report, or none and why."""
     limit = ends - time.monotonic()
     if limit < 1:
-        return group, name, None, "not started: out of time"
-    command = [binary, "verify", *arguments, "--device", "cuda", "--format", "json", "--all", "--threads", "2"]
+        return None, "not started: out of time"
+    command = [binary, "verify", *run[2], "--device", "cuda", "--format", "json", "--all", "--threads", "2"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
     except subprocess.TimeoutExpired:
-        return group, name, None, "out of time"
+        return None, "out of time"
     try:
-        return group, name, json.loads(done.stdout), done.stderr
+        return json.loads(done.stdout), done.stderr
     except ValueError:
-        return group, name, None, f"exit code {done.returncode}: {done.stderr.strip()[-600:]}"
+        return None, f"exit code {done.returncode}: {done.stderr.strip()[-600:]}"
+
+
+def read_log(path):
+    """Reports by group and name."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path and path.exists() else []
+    return {(line["group"], line["name"]): line["result"] for line in lines if line["result"]}
+
+
+def share(row):
+    """Of its bound; a NaN comes as null."""
+    return float("inf") if row["error"] is None else row["error"] / row["bound"]
+
+
+class Summary:
+    def __init__(self, count):
+        self.count, self.ended, self.all, self.held, self.worst = count, 0, {}, {}, {}
+
+    def add(self, group, name, result, told, seconds=None):
+        self.ended += 1
+        self.all[group] = self.all.get(group, 0) + 1
+        rows = result["rows"] if result else []
+        holds = bool(result and result["holds"] and rows)
+        self.held[group] = self.held.get(group, 0) + holds
+        for row in rows:
+            kind = next((kind for kind in ("bf16", "f32") if kind in row["check"]), None)
+            if kind:
+                key = (group, kind, "gradients" if "gradient" in row["check"] else "values")
+                self.worst[key] = max(self.worst.get(key, (0,)), (share(row), f"{name}: {row['tensor']}"))
+        verdict = f"at most {max(map(share, rows)):.2f} of a bound" if rows else told.strip()
+        took = "from the log" if seconds is None else f"{seconds:.0f} s"
+        word = "ok" if holds else "FAILED"
+        print(f"[{self.ended}/{self.count}] {word} {group} {name}: {verdict} ({took})", flush=True)
+        for row in rows if not holds else ():
+            if not row["holds"]:
+                print(f"    {row['check']}, {row['tensor']}: {row['error']} (bound {row['bound']})", flush=True)
+
+    def print(self):
+        for (group, kind, what), (most, where) in sorted(self.worst.items()):
+            print(f"{group} {kind} {what}: at most {most:.2f} of a bound ({where})")
+        for group in self.all:
+            print(f"{group}: {self.held[group]} of {self.all[group]} hold")
+
+    def holds(self):
+        return self.held == self.all
+
+
+def part(text):
+    index, count = map(int, text.split("/"))
+    if not 1 <= index <= count:
+        raise ValueError
+    return index, count
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("binary")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("binary", metavar="TIDEGATE")
     parser.add_argument("groups", nargs="*", metavar="GROUP")
-    parser.add_argument("--jobs", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=540)
-    parser.add_argument("--log", type=Path)
+    parser.add_argument("--part", type=part, default=(1, 1), metavar="I/N", help="every N-th run from the I-th")
+    parser.add_argument("--jobs", type=int, default=8, help="runs at a time (default 8)")
+    parser.add_argument("--seconds", type=float, default=540, help="for all of them (default 540)")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="keeps results, and goes on from them")
     given = parser.parse_args()
-    known = ["models", "widths", "lengths", "golden"]
+    known = ["lengths", "widths", "golden", "models"]
     if unknown := set(given.groups) - set(known):
         parser.error(f"unknown groups: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     ends = time.monotonic() + given.seconds
-    log = given.log.open("w") if given.log else None
-    held, count, worst, failures = {}, {}, {}, 0
+    index, count = given.part
+    chosen = runs(given.groups or known)[index - 1::count]
+    logged = read_log(given.log)
+    summary = Summary(len(chosen))
+
+    def timed(run):
+        began = time.monotonic()
+        return run, *verify(given.binary, run, ends), time.monotonic() - began
+
+    for group, name, _ in chosen:
+        if (group, name) in logged:
+            summary.add(group, name, logged[group, name], "")
     with concurrent.futures.ThreadPoolExecutor(given.jobs) as pool:
-        pending = [pool.submit(verify, given.binary, run, ends) for run in runs(given.groups or known)]
+        pending = [pool.submit(timed, run) for run in chosen if run[:2] not in logged]
         for future in concurrent.futures.as_completed(pending):
-            group, name, result, told = future.result()
-            count[group] = count.get(group, 0) + 1
-            rows = result["rows"] if result else []
-            if log:
-                log.write(json.dumps({"group": group, "name": name, "result": result, "told": told}) + "\n")
-            for row in rows:
-                kind = next((kind for kind in ("bf16", "f32") if kind in row["check"]), None)
-                if kind and row["error"] is not None:
-                    key = (group, kind, "gradients" if "gradient" in row["check"] else "values")
-                    share = (row["error"] / row["bound"], row["error"], f"{name}: {row['tensor']}")
-                    worst[key] = max(worst.get(key, (0,)), share)
-            if result and result["holds"] and rows:
-                held[group] = held.get(group, 0) + 1
-                continue
-            failures += 1
-            print(f"FAILED {name}: {told.strip() if not result else ''}")
-            for row in rows:
-                if not row["holds"]:
-                    print(f"    {row['check']}, {row['tensor']}: {row['error']} (bound {row['bound']})")
-            sys.stdout.flush()
-    for (group, kind, what), (share, error, where) in sorted(worst.items()):
-        print(f"{group} {kind} {what}: at most {share:.2f} of its bound ({error:.2e}, {where})")
-    for group in count:
-        print(f"{group}: {held.get(group, 0)} of {count[group]} hold")
-    return failures > 0
+            (group, name, _), result, told, seconds = future.result()
+            if given.log:
+                with given.log.open("a") as log:
+                    log.write(json.dumps({"group": group, "name": name, "result": result, "told": told}) + "\n")
+            summary.add(group, name, result, told, seconds)
+    summary.print()
+    return not summary.holds()
 
 
 if __name__ == "__main__":

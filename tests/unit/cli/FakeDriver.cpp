@@ -117,6 +117,12 @@ std::unique_ptr<EntryProgram> tidegate::compileEntry(const ProgramSource &, cons
   return std::make_unique<ScaleRows>();
 }
 
+std::map<std::string, DrawRange> tidegate::steadyRanges(const ProgramSource &, const std::string &,
+                                                        const std::map<std::string, std::vector<int64_t>> &,
+                                                        const std::map<std::string, int64_t> &) {
+  return {};
+}
+
 PlanReport tidegate::planModel(const ProgramSource &source, int64_t B, int64_t T, const CompileOptions &options,
                                int64_t microBatches) {
   PlanReport report;

@@ -94,6 +94,19 @@ TEST(RmsErrorsTest, WholeRowsFloorAndNaN) {
   EXPECT_TRUE(std::isinf(rmsErrors(wide.view(), zero.view(), 2).whole));
 }
 
+// How far the loss goes with a value counts, whatever its units; a gradient whose terms cancel counts as a sixteenth.
+TEST(HalfGradientFloorsTest, CountByHowFarTheLossGoes) {
+  auto values = [](std::vector<double> x) { return HostTensor::of<double>({int64_t(x.size())}, x); };
+  HostTensor q = values({2, 2, 2, 2}), dq = values({3, 3, 3, 3}), gate = values({0.5}), none = values({0});
+  const std::vector<double> floors = halfGradientFloors({{q.view(), dq.view()}, {gate.view(), none.view()}});
+  EXPECT_DOUBLE_EQ(floors[0], 3 / 16.0);              // Of itself.
+  EXPECT_DOUBLE_EQ(floors[1], 2 * 3 * 2 / 16.0 / 0.5); // The loss goes by 2 * |dq| = 12.
+  HostTensor q2 = values({4, 4, 4, 4}), dq2 = values({1.5, 1.5, 1.5, 1.5}); // The same in other units.
+  EXPECT_EQ(halfGradientFloors({{q2.view(), dq2.view()}, {gate.view(), none.view()}})[1], floors[1]);
+  // A value of 0 has gradients too.
+  EXPECT_DOUBLE_EQ(halfGradientFloors({{q.view(), dq.view()}, {none.view(), gate.view()}})[1], 12 / 16.0 / 0.1);
+}
+
 TEST(VerifyReportTest, ShowsTheWorstAndEveryFailure) {
   VerifyReport report;
   EXPECT_FALSE(report.holds()) << "nothing compared is nothing shown";

@@ -38,10 +38,10 @@ struct Bindings {
   std::vector<void *> all;
   size_t firstResult = 0;
 
-  /// `decay`: the argument, if any, that holds factors between 0 and 1, or their logarithms. The others are numbers of
-  /// bf16 if `rounded`.
-  Bindings(FuncOp entry, int64_t B, int64_t T, int64_t vocab, int decay = -1, bool isLog = false,
-           bool rounded = false) {
+  /// `decay`: the argument, if any, that holds factors between 0 and 1, or their logarithms, one in eight of them 100
+  /// times as large if `isHard`. The others are numbers of bf16 if `rounded`.
+  Bindings(FuncOp entry, int64_t B, int64_t T, int64_t vocab, int decay = -1, bool isLog = false, bool rounded = false,
+           bool isHard = false) {
     auto sizeOf = [&](mlir::Type type) {
       int64_t n = 1, dynamic = 0;
       for (int64_t size : mlir::cast<mlir::RankedTensorType>(type).getShape())
@@ -73,6 +73,9 @@ struct Bindings {
       if (int(i) == decay)
         for (float &x : floats.back())
           x = isLog ? -std::abs(x) : std::exp(-std::abs(x));
+      if (int(i) == decay && isHard)
+        for (float &x : floats.back())
+          x *= random.below(8, drawn++) ? 1 : 100;
       if (rounded && !floats.empty() && all.back() == floats.back().data())
         for (float &x : floats.back())
           x = std::bit_cast<float>((std::bit_cast<uint32_t>(x) + 0x8000u) & 0xffff0000u);
@@ -140,7 +143,7 @@ struct FunctionCase {
   int64_t T = 70;
   bool isVjp = false, bf16 = true;
   int decay = -1; ///< The argument, if any, that holds factors between 0 and 1.
-  bool documents = false, isLog = false;
+  bool documents = false, isLog = false, isHard = false;
   bool half = false; ///< The caller of the device has rows of tokens in bfloat16.
 };
 
@@ -204,7 +207,8 @@ void compareFunction(const FunctionCase &c, double bound) {
   Compilation onCpu(options);
   FuncOp function;
   auto module = moduleOf(onCpu, c, function);
-  Bindings want(function, 1, c.T, 20, c.decay, c.isLog, c.bf16), have(function, 1, c.T, 20, c.decay, c.isLog, c.bf16);
+  auto bindings = [&] { return Bindings(function, 1, c.T, 20, c.decay, c.isLog, c.bf16, c.isHard); };
+  Bindings want = bindings(), have = bindings();
   auto cpu = CpuProgram::compile(*module, {function.getName()}, 2);
   ASSERT_TRUE(succeeded(cpu));
   (*cpu)->entry(function.getName()).run(1, c.T, want.all);
@@ -260,7 +264,8 @@ TEST(CudaPlayScanTest, RowsOfTheCallerInHalf) {
   const std::string folder = "../frontends/python/tidegate/fla/";
   for (bool isVjp : {false, true}) {
     FunctionCase c{folder + "gla.tg", "gla", sizes, 70, isVjp, /*bf16=*/true, /*decay=*/3, /*documents=*/false,
-                   /*isLog=*/true, /*half=*/true};
+                   /*isLog=*/true};
+    c.half = true;
     compareFunction(c, 8e-3);
     c.file = folder + "delta.tg";
     c.name = "gated_delta_rule";
@@ -277,6 +282,16 @@ TEST(CudaPlayScanTest, PackedDocuments) {
 TEST(CudaPlayScanTest, PackedDocumentsUnderChannelDecay) {
   const std::map<std::string, int64_t> sizes = {{"H", 1}, {"K", 16}, {"V", 32}};
   compareFunction({"gla/gla.tg", "gated_scan", sizes, 70, /*isVjp=*/true, /*bf16=*/true, 3, /*documents=*/true}, 0.03);
+}
+// A value that documents start from reaches into them under sums of log decays, which hard gates make large.
+TEST(CudaPlayScanTest, PackedDocumentsBehindHardGates) {
+  const std::map<std::string, int64_t> sizes = {{"H", 1}, {"HV", 1}, {"K", 16}, {"V", 16}};
+  FunctionCase c{"../frontends/python/tidegate/fla/delta.tg", "gated_delta_rule", sizes, 70, /*isVjp=*/false};
+  c.decay = 3, c.documents = c.isLog = c.isHard = true;
+  for (bool isVjp : {false, true}) {
+    c.isVjp = isVjp;
+    compareFunction(c, 8e-3);
+  }
 }
 // States of more numbers than a block keeps in registers: slabs in the chain, streamed around it.
 TEST(CudaPlayScanTest, WideStates) {

@@ -103,6 +103,17 @@ std::map<std::string, int64_t> sizesOfEntry(const CommandLine &line, const Entry
   return sizes;
 }
 
+/// Where random inputs of an entry are drawn; says which are kept to one side of 0.
+std::map<std::string, DrawRange> drawRanges(const ProgramSource &source, const EntryPoint &entry,
+                                            const std::map<std::string, int64_t> &sizes) {
+  auto ranges = steadyRanges(source, entry.name, {}, sizes);
+  for (const auto &[name, range] : ranges)
+    if (range.low == 0 || range.high == 0)
+      std::cerr << entry.name << ": '" << name << "' is drawn " << (range.low == 0 ? "above" : "below")
+                << " 0, where no state grows by it\n";
+  return ranges;
+}
+
 void verifyEntry(const CommandLine &line, const ProgramSource &source, const CompileOptions &options,
                  const EntryPoint &entry, VerifyReport &report) {
   std::map<std::string, std::vector<int64_t>> shapes;
@@ -118,14 +129,16 @@ void verifyEntry(const CommandLine &line, const ProgramSource &source, const Com
   };
   auto token64 = compile(Precision::F64, ScanForm::Token), chunk64 = compile(Precision::F64, ScanForm::Chunk),
        chunk32 = compile(Precision::F32, ScanForm::Chunk);
-  EntryProgram::Tensors given;
+  LadderInputs inputs;
   if (file)
     for (const ValueSpec &spec : token64->inputs())
-      given.emplace(spec.name, file->tensor(spec.name).to(spec.dtype));
+      inputs.given.emplace(spec.name, file->tensor(spec.name).to(spec.dtype));
+  else
+    inputs.ranges = drawRanges(source, entry, sizes);
   std::unique_ptr<EntryProgram> chunk16;
   if (options.target == Target::Cuda)
     chunk16 = compile(Precision::BF16, ScanForm::Chunk);
-  climbEntryLadder(entry.name, {*token64, *chunk64, *chunk32, chunk16.get()}, sizesOf(line), given, report);
+  climbEntryLadder(entry.name, {*token64, *chunk64, *chunk32, chunk16.get()}, sizesOf(line), inputs, report);
 }
 
 VerifyReport verifyForms(const CommandLine &line, const ProgramSource &source, const CompileOptions &options) {

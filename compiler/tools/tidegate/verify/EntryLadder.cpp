@@ -21,6 +21,7 @@ constexpr double kFormBound = 1e-10, kFormGradientBound = 1e-9, kDifferenceBound
                  kSingleGradientBound = 2e-3;
 constexpr HalfBound kHalfBound{5e-3}, kHalfGradientBound{8e-3}, kHalfRateBound{2e-2};
 constexpr double kDeviation = 0.3; // Of random inputs at most; rows are no longer than about 1, as keys are.
+constexpr double kMostDeviations = 3; // So that random inputs are below 1.
 constexpr double kStep = 1e-4;     // Of a finite difference.
 constexpr double kFloor = 1e-3;    // Of the largest value or gradient: below it, rounding decides.
 
@@ -28,9 +29,9 @@ double draw(const runtime::RandomStream &stream, int64_t i) { return stream.norm
 
 class EntryLadder {
 public:
-  EntryLadder(const std::string &name, const LadderEntries &entries, const LadderSizes &sizes, const Tensors &given,
-              VerifyReport &report)
-      : name(name), entries(entries), sizes(sizes), given(given), report(report) {}
+  EntryLadder(const std::string &name, const LadderEntries &entries, const LadderSizes &sizes,
+              const LadderInputs &inputs, VerifyReport &report)
+      : name(name), entries(entries), sizes(sizes), given(inputs.given), ranges(inputs.ranges), report(report) {}
 
   void climb() {
     std::vector<int64_t> lengths = given.empty() && hasTime() ? sizes.lengths : std::vector<int64_t>{1};
@@ -90,9 +91,25 @@ private:
       for (int64_t size : spec.shape)
         shape.push_back(size == ValueSpec::kBatch ? sizes.batch : size == ValueSpec::kTime ? T : size);
       const double deviation = shape.empty() ? kDeviation : std::min(kDeviation, 1 / std::sqrt(double(shape.back())));
-      inputs.emplace(spec.name, randomTensor(spec, shape, "verify input", deviation));
+      HostTensor &tensor =
+          inputs.emplace(spec.name, randomTensor(spec, shape, "verify input", deviation)).first->second;
+      if (runtime::isFloating(spec.dtype))
+        fold(tensor.view(), kMostDeviations * deviation, rangeOf(spec.name));
     }
     return inputs;
+  }
+
+  DrawRange rangeOf(const std::string &input) const {
+    auto found = ranges.find(input);
+    return found == ranges.end() ? DrawRange() : found->second;
+  }
+
+  /// Cuts numbers at `most`, and mirrors at 0 those that are not in the range.
+  static void fold(HostSpan values, double most, DrawRange range) {
+    for (int64_t i = 0; i < values.elements; ++i) {
+      const double x = std::clamp(values.get(i), -most, most);
+      values.set(i, x < range.low || x > range.high ? -x : x);
+    }
   }
 
   /// Random cotangents of the float outputs.
@@ -138,13 +155,19 @@ private:
     for (const auto &[tensor, value] : want)
       if (runtime::isFloating(value.dtype()))
         addHalf(report, name + ": bf16 = f64", tensor, errorsOf(have.at(tensor), value, floor), kHalfBound);
-    const Tensors gradients = entries.token64.vjp(wide, widened(halfSeeds)), found = entries.chunk16->vjp(half, halfSeeds);
-    const double gradientFloor = kFloor * largestRms(gradients);
-    for (const ValueSpec &spec : entries.token64.inputs())
-      if (const std::string grad = "grad." + spec.name; gradients.count(grad))
-        addHalf(report, name + ": gradients, bf16 = f64", grad,
-                errorsOf(found.at(grad), gradients.at(grad), gradientFloor),
-                spec.shape.size() <= 3 ? kHalfRateBound : kHalfGradientBound);
+    const Tensors gradients = entries.token64.vjp(wide, widened(halfSeeds)),
+                  found = entries.chunk16->vjp(half, halfSeeds);
+    std::vector<ValueSpec> specs = entries.token64.inputs();
+    std::erase_if(specs, [](const ValueSpec &spec) { return !runtime::isFloating(spec.dtype); });
+    std::vector<ValueAndGradient> all;
+    for (const ValueSpec &spec : specs)
+      all.push_back({spanOf(wide.at(spec.name)), spanOf(gradients.at("grad." + spec.name))});
+    const std::vector<double> floors = halfGradientFloors(all);
+    for (size_t i = 0; i < specs.size(); ++i) {
+      const std::string grad = "grad." + specs[i].name;
+      addHalf(report, name + ": gradients, bf16 = f64", grad, errorsOf(found.at(grad), gradients.at(grad), floors[i]),
+              specs[i].shape.size() <= 3 ? kHalfRateBound : kHalfGradientBound);
+    }
   }
   static RmsErrors errorsOf(const HostTensor &have, const HostTensor &want, double floor) {
     return rmsErrors(spanOf(have), spanOf(want), want.shape().empty() ? 1 : want.shape().back(), floor);
@@ -213,12 +236,13 @@ private:
   const LadderEntries &entries;
   const LadderSizes &sizes;
   const Tensors &given;
+  const std::map<std::string, DrawRange> &ranges;
   VerifyReport &report;
 };
 
 } // namespace
 
 void tool::climbEntryLadder(const std::string &name, const LadderEntries &entries, const LadderSizes &sizes,
-                            const EntryProgram::Tensors &given, VerifyReport &report) {
-  EntryLadder(name, entries, sizes, given, report).climb();
+                            const LadderInputs &inputs, VerifyReport &report) {
+  EntryLadder(name, entries, sizes, inputs, report).climb();
 }

@@ -16,11 +16,17 @@ struct LadderEntries {
   EntryProgram *chunk16 = nullptr; ///< bf16 on the GPU; null on the CPU.
 };
 
-/// Adds the rows of entry `name`. Random inputs are normal, with deviation 0.3
-/// and less where a row has many numbers, so that long recurrences neither vanish
-/// nor grow much; integers are 0 or 1.
-/// `given` inputs (f64 or i32, by name) are taken instead when not empty.
+/// What an entry is checked on: `given` tensors (f64 or i32, by name), or random
+/// ones when that is empty. Those are normal, cut at three deviations of 0.3, and
+/// less where a row has many numbers, and folded into `ranges`, so that long
+/// recurrences neither vanish nor grow; integers are 0 or 1.
+struct LadderInputs {
+  EntryProgram::Tensors given = {};
+  std::map<std::string, DrawRange> ranges = {};
+};
+
+/// Adds the rows of entry `name`.
 void climbEntryLadder(const std::string &name, const LadderEntries &entries, const LadderSizes &sizes,
-                      const EntryProgram::Tensors &given, VerifyReport &report);
+                      const LadderInputs &inputs, VerifyReport &report);
 
 } // namespace tidegate::tool

@@ -305,13 +305,14 @@ void checkHalf(Model &half, Model &wide, const Batch &batch, VerifyReport &repor
   addHalf(report, "bf16 = f64", "logits", rmsErrors(have.view(), want.view(), wide.vocab()), kHalfBound);
   half.lossAndGradients(batch.tokens());
   wide.lossAndGradients(batch.tokens());
-  double most = 0;
+  std::vector<ValueAndGradient> all;
   for (size_t p = 0; p < wide.parameters().size(); ++p)
-    most = std::max(most, rms(wide.gradient(p)));
+    all.push_back({wide.parameter(p), wide.gradient(p)});
+  const std::vector<double> floors = halfGradientFloors(all);
   for (size_t p = 0; p < wide.parameters().size(); ++p) {
     const auto &shape = wide.parameters()[p].shape;
     addHalf(report, "gradients, bf16 = f64", wide.parameters()[p].name,
-            rmsErrors(half.gradient(p), wide.gradient(p), shape.back(), kGradientFloor * most),
+            rmsErrors(half.gradient(p), wide.gradient(p), shape.back(), floors[p]),
             shape.size() < 2 ? kHalfVectorBound : kHalfGradientBound);
   }
 }

@@ -120,3 +120,17 @@ RmsErrors tidegate::tool::rmsErrors(runtime::HostSpan a, runtime::HostSpan b, in
     errors.whole = std::sqrt(sum / double(a.elements)) / whole;
   return errors;
 }
+
+std::vector<double> tidegate::tool::halfGradientFloors(const std::vector<ValueAndGradient> &all) {
+  constexpr double kShare = 1.0 / 16, kLeastSize = 0.1;
+  auto sizeOf = [&](const ValueAndGradient &of) { // Of a move of the loss, per unit of the gradient's root mean square.
+    return std::max(rms(of.value), kLeastSize) * std::sqrt(double(of.gradient.elements));
+  };
+  double largest = 0;
+  for (const ValueAndGradient &of : all)
+    largest = std::max(largest, rms(of.gradient) * sizeOf(of));
+  std::vector<double> floors;
+  for (const ValueAndGradient &of : all)
+    floors.push_back(kShare * largest / sizeOf(of));
+  return floors;
+}

@@ -45,4 +45,17 @@ RmsErrors rmsErrors(runtime::HostSpan a, runtime::HostSpan b, int64_t width, dou
 /// Root mean square of the elements.
 double rms(runtime::HostSpan values);
 
+/// A value with the gradient of a loss by it.
+struct ValueAndGradient {
+  runtime::HostSpan value, gradient;
+};
+/// The root mean square below which each gradient is measured against that scale
+/// in half precision, where a sum is as exact as its terms are large. A gradient
+/// counts by how far the loss goes when its value moves by its own size (at least
+/// 0.1: a decay near 1 has a logarithm near 0). Those terms are of the size of the
+/// largest gradient so counted: `q . dq - k . dk` is the gradient of a log decay,
+/// and may cancel to nothing. A gradient of less than a sixteenth of it is measured
+/// against a sixteenth.
+std::vector<double> halfGradientFloors(const std::vector<ValueAndGradient> &all);
+
 } // namespace tidegate::tool

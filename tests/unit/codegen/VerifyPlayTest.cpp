@@ -1,0 +1,199 @@
+//===- VerifyPlayTest.cpp - The bf16 rung of `tidegate verify`, without a GPU ===//
+// The ladder of a function with its kernels in bfloat16 played on the CPU: what holds
+// here holds on a GPU to the order of sums within a product, at the same bounds.
+//===----------------------------------------------------------------------===//
+#include "compiler/CodeGen/CUDA/Kernels.h"
+#include "compiler/Driver/Pipeline.h"
+#include "compiler/Plan/PlanBuilder.h"
+#include "compiler/tools/tidegate/verify/EntryLadder.h"
+#include "runtime/core/Executor.h"
+#include "tests/unit/codegen/PlayedKernels.h"
+
+#include <gtest/gtest.h>
+
+using namespace tidegate;
+using namespace tidegate::tool;
+using mlir::func::FuncOp;
+using Tensors = EntryProgram::Tensors;
+
+namespace {
+/// A function with the sizes that it leaves open.
+struct Scan {
+  ProgramSource source;
+  std::string entry;
+  std::map<std::string, int64_t> sizes;
+};
+
+/// A function in bfloat16, its kernels played.
+class PlayedEntry : public EntryProgram {
+public:
+  explicit PlayedEntry(const Scan &scan) : scan(scan) {
+    specs = compileEntry(scan.source, scan.entry, {}, {}, scan.sizes);
+  }
+
+  const std::vector<ValueSpec> &inputs() const override { return specs->inputs(); }
+  const std::vector<ValueSpec> &outputs() const override { return specs->outputs(); }
+
+  Tensors run(const Tensors &given) override {
+    Tensors results;
+    for (const ValueSpec &spec : outputs())
+      results.emplace(spec.name, runtime::HostTensor(spec.dtype, sizesOfAll(given).of(spec)));
+    execute(forward, /*isVjp=*/false, given, {}, results, "");
+    return results;
+  }
+  Tensors vjp(const Tensors &given, const Tensors &cotangents) override {
+    Tensors results;
+    for (const ValueSpec &spec : inputs())
+      results.emplace("grad." + spec.name, runtime::HostTensor(spec.dtype, sizesOfAll(given).of(spec)));
+    execute(backward, /*isVjp=*/true, given, cotangents, results, "grad.");
+    return results;
+  }
+
+private:
+  CallSizes sizesOfAll(const Tensors &given) const {
+    EntryProgram::Views views;
+    for (const auto &[name, tensor] : given)
+      views.emplace(name, TensorView{tensor.dtype(), tensor.shape()});
+    return specs->sizesOf(views);
+  }
+
+  void execute(std::unique_ptr<runtime::Executor> &executor, bool isVjp, const Tensors &given,
+               const Tensors &cotangents, Tensors &results, const std::string &prefix) {
+    if (!executor)
+      executor = std::make_unique<runtime::Executor>(planOf(isVjp));
+    std::vector<void *> bindings;
+    auto bind = [&](const runtime::HostTensor &tensor) {
+      bindings.push_back(const_cast<std::byte *>(tensor.bytes().data()));
+    };
+    for (const ValueSpec &spec : inputs())
+      bind(given.at(spec.name));
+    for (const ValueSpec &spec : outputs())
+      if (isVjp)
+        bind(cotangents.at(spec.name));
+    for (const ValueSpec &spec : isVjp ? inputs() : outputs())
+      bind(results.at(prefix + spec.name));
+    const CallSizes sizes = sizesOfAll(given);
+    executor->run(sizes.B, sizes.T, bindings);
+  }
+
+  runtime::Plan planOf(bool isVjp) {
+    CompileOptions options;
+    options.target = Target::Cuda;
+    options.precision = Precision::BF16;
+    for (options.chunk = 64;; options.chunk /= 2) { // As CudaModel.cpp chooses it.
+      Compilation compilation(options);
+      LoadedProgram program(scan.source);
+      dsl::GenerateOptions generate;
+      generate.entry = scan.entry;
+      generate.dims = scan.sizes;
+      auto module = compilation.generate(program, generate);
+      compilation.lowerRecurrences(*module);
+      FuncOp function;
+      for (auto f : module->getOps<FuncOp>())
+        if (!f.isPrivate())
+          function = f;
+      if (isVjp)
+        function = compilation.buildVjp(function);
+      for (auto other : module->getOps<FuncOp>())
+        if (other != function)
+          other.setPrivate();
+      compilation.fuse(*module);
+      cuda::KernelSet kernels(/*bf16=*/true, /*mayShrink=*/options.chunk > 16);
+      auto plan = buildPlan(function, kernels);
+      if (failed(plan))
+        continue;
+      played::playKernels(*plan, kernels.kernels());
+      return std::move(*plan);
+    }
+  }
+
+  Scan scan;
+  std::unique_ptr<EntryProgram> specs;
+  std::unique_ptr<runtime::Executor> forward, backward;
+};
+
+class VerifyScanPlayTest : public testing::TestWithParam<Scan> {};
+void PrintTo(const Scan &scan, std::ostream *os) { *os << scan.entry; }
+
+const std::map<std::string, int64_t> kSizes = {{"H", 2}, {"K", 16}, {"V", 16}},
+                                     kGrouped = {{"H", 2}, {"HV", 2}, {"K", 16}, {"V", 16}};
+Scan ofLibrary(const std::string &file, const std::string &entry, const std::map<std::string, int64_t> &sizes) {
+  return {{TIDEGATE_SOURCE_DIR "/frontends/python/tidegate/fla/" + file, {}, {}}, entry, sizes};
+}
+/// Starts from nothing, so that at T = 1 the gradient of its gate is 0 and that of its queries one number a head.
+Scan fromNothing() {
+  return {{"program.tg", {}, {{"program.tg", R"(
+fn from_nothing(q: [T, H, K], k: [T, H, K], v: [T, H, V], g: [T, H], beta: [T, H]) -> [T, H, V] {
+  scan over t, h in H {
+    state S: [K, V] = 0
+    S = exp(g[t, h]) * S
+    S = S + beta[t, h] * outer(k[t, h], v[t, h] - k[t, h] . S)
+    o[t, h] = q[t, h] . S
+  }
+  return o
+}
+)"}}}, "from_nothing", kSizes};
+}
+
+/// The ladder of a function at one length, with `chunk16` for its kernels in bfloat16.
+VerifyReport climb(const Scan &scan, EntryProgram &chunk16, int64_t T) {
+  auto compile = [&](Precision precision, ScanForm form) {
+    CompileOptions options;
+    options.precision = precision;
+    options.form = form;
+    return compileEntry(scan.source, scan.entry, options, {}, scan.sizes);
+  };
+  auto token64 = compile(Precision::F64, ScanForm::Token), chunk64 = compile(Precision::F64, ScanForm::Chunk),
+       chunk32 = compile(Precision::F32, ScanForm::Chunk);
+  VerifyReport report;
+  climbEntryLadder(scan.entry, {*token64, *chunk64, *chunk32, &chunk16}, {2, {T}, 1},
+                   {{}, steadyRanges(scan.source, scan.entry, {}, scan.sizes)}, report);
+  return report;
+}
+
+/// Its gradient by one input is a tenth too small.
+class Wrong : public PlayedEntry {
+public:
+  Wrong(const Scan &scan, std::string input) : PlayedEntry(scan), input(std::move(input)) {}
+
+  Tensors vjp(const Tensors &given, const Tensors &cotangents) override {
+    Tensors results = PlayedEntry::vjp(given, cotangents);
+    for (float &x : results.at("grad." + input).as<float>())
+      x *= 0.9f;
+    return results;
+  }
+
+private:
+  std::string input;
+};
+} // namespace
+
+TEST_P(VerifyScanPlayTest, Holds) {
+  const Scan &scan = GetParam();
+  PlayedEntry chunk16(scan);
+  for (int64_t T : {1, 65}) {
+    const VerifyReport report = climb(scan, chunk16, T);
+    std::ostringstream text;
+    report.print(text, /*all=*/false);
+    EXPECT_TRUE(report.holds()) << "T = " << T << "\n" << text.str();
+  }
+}
+
+TEST(VerifyPlayTest, SeesAWrongGradient) {
+  for (const char *input : {"q", "g"}) {
+    Wrong chunk16(fromNothing(), input);
+    const VerifyReport report = climb(fromNothing(), chunk16, 20);
+    EXPECT_FALSE(report.holds()) << input;
+    for (const CheckRow &row : report.rows)
+      if (!row.holds())
+        EXPECT_EQ(row.tensor, std::string("grad.") + input);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Scans, VerifyScanPlayTest,
+                         testing::Values(ofLibrary("gla.tg", "gla", kSizes),
+                                         ofLibrary("simple_gla.tg", "simple_gla", kSizes),
+                                         ofLibrary("delta.tg", "delta_rule", kSizes),
+                                         ofLibrary("delta.tg", "gated_delta_rule", kGrouped),
+                                         ofLibrary("delta.tg", "kda", kGrouped), fromNothing()),
+                         [](const auto &info) { return info.param.entry; });
