@@ -101,13 +101,15 @@ SHAPES = [(2, 1, 2, 2, 64, 64, False), (2, 17, 2, 2, 16, 16, False), (1, 63, 1, 
           (2, 130, 2, 2, 64, 32, True), (2, 300, 2, 4, 64, 64, True), (2, 500, 3, 3, 60, 60, False),
           (1, 65, 2, 2, 100, 100, False), (2, 1000, 2, 2, 128, 128, False)]
 #: Root-mean-square errors over what is expected, of values, gradients, and gradients of gates and rates. Those of half
-#: precision are flash-linear-attention's own.
+#: precision are flash-linear-attention's own, and half as much again for sequences shorter than any that it tests,
+#: whose few terms average less.
 LINEAR, DELTA, GATED = (5e-3, 5e-3, 5e-3), (6e-3, 8e-3, 8e-3), (5e-3, 8e-3, 2e-2)
 HALF = {"gla": LINEAR, "simple_gla": LINEAR, "retention": LINEAR, "delta_rule": DELTA, "gated_delta_rule": GATED,
         "kda": GATED}
 FLOAT = (1e-4, 1e-4, 1e-3)
 #: Or the largest error is at most this, of gates in half precision and of all else: some gradients are zero.
 SMALL_OF_GATES, SMALL = 2e-4, 1e-6
+SHORT = 63
 GATES, RATES = ("g", "gk"), ("g", "gk", "beta")
 
 
@@ -147,7 +149,8 @@ def operator_case(name, dtype, shape, state, packed):
     ((expected * do.double()).sum() + ((final * dS.double()).sum() if state else 0)).backward()
 
     kind = name.removeprefix("chunk_").removeprefix("fused_recurrent_")
-    values, gradients, rates = FLOAT if dtype == torch.float32 else HALF[kind]
+    half = [bound * (1.5 if T < SHORT else 1) for bound in HALF[kind]]
+    values, gradients, rates = FLOAT if dtype == torch.float32 else half
     found = {"o": (o, expected, values), **({"final state": (S, final, values)} if state else {})}
     for key in keys:
         found[f"gradient of {key}"] = (own[key].grad, other[key].grad, rates if key in RATES else gradients)
