@@ -21,7 +21,7 @@ using SetSchedule = int (*)(int);
 std::vector<SetSchedule> setters;
 
 /// One shared library for all kernels of one block size; it stays loaded.
-void *compile(const std::vector<const cuda::KernelSource *> &kernels, int number) {
+void *compile(const std::vector<const cuda::KernelSource *> &kernels, int number, bool findsRaces) {
   fs::path folder = fs::temp_directory_path() / ("tidegate-played-" + std::to_string(getpid()));
   fs::create_directories(folder);
   fs::path source = folder / ("kernels" + std::to_string(number) + ".cpp"), library = source;
@@ -36,10 +36,16 @@ void *compile(const std::vector<const cuda::KernelSource *> &kernels, int number
            "  tidegate::device::playedSchedule() = all[i % all.size()];\n"
            "  return static_cast<int>(all.size());\n}\n";
   }
-  fs::path log = folder / "log";
-  std::string command = "c++ -std=c++20 -O1 -w -fsanitize=alignment -fno-sanitize-recover=all -fPIC -shared -I" TIDEGATE_SOURCE_DIR " '" + source.string() + "' -o '" +
-                        library.string() + "' 2> '" + log.string() + "'";
-  if (std::system(command.c_str()) != 0) {
+  fs::path log = folder / "log", object = source;
+  object.replace_extension(".o");
+  // What reports accesses is part of the text, so that the thread sanitizer's own library is not linked.
+  const std::string reports = findsRaces ? "-fsanitize=thread -fno-threadsafe-statics -g1 " : "";
+  const std::string in = "' 2>> '" + log.string() + "'";
+  const std::string compileOne = "c++ -std=c++20 -O1 -w -fsanitize=alignment -fno-sanitize-recover=all -fPIC " + std::string(std::getenv("PLAY_FLAGS") ? std::getenv("PLAY_FLAGS") : "") + " "
+                                 "-fno-gnu-unique " + reports + "-I" TIDEGATE_SOURCE_DIR " -c '" + source.string() + "' -o '" +
+                                 object.string() + in;
+  const std::string link = "c++ -shared -fsanitize=alignment '" + object.string() + "' -o '" + library.string() + in;
+  if (std::system((compileOne + " && " + link).c_str()) != 0) {
     std::ostringstream text;
     text << std::ifstream(log).rdbuf();
     throw std::runtime_error("generated kernels do not compile on the CPU:\n" + text.str().substr(0, 4000));
@@ -54,14 +60,14 @@ void *compile(const std::vector<const cuda::KernelSource *> &kernels, int number
 }
 } // namespace
 
-void played::playKernels(runtime::Plan &plan, const std::vector<cuda::KernelSource> &kernels) {
+void played::playKernels(runtime::Plan &plan, const std::vector<cuda::KernelSource> &kernels, bool findsRaces) {
   std::map<int, std::vector<const cuda::KernelSource *>> bySize;
   for (const cuda::KernelSource &kernel : kernels)
     if (std::any_of(plan.kernels.begin(), plan.kernels.end(), [&](const auto &k) { return k.name == kernel.name; }))
       bySize[kernel.threads].push_back(&kernel);
   static int libraries = 0;
   for (const auto &[threads, group] : bySize) {
-    void *handle = compile(group, libraries++);
+    void *handle = compile(group, libraries++, findsRaces);
     for (const cuda::KernelSource *kernel : group) {
       auto entry = reinterpret_cast<Entry>(dlsym(handle, kernel->name.c_str()));
       for (runtime::Kernel &planned : plan.kernels)
