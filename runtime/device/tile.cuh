@@ -49,10 +49,11 @@ struct SharedTile {
 
   /// The element (row, col). Scope: thread.
   TIDEGATE_DEVICE T *at(int row, int col) const {
-    // Unsigned, so that places that differ by whole blocks differ by a constant.
-    const unsigned r = row, c = col, panel = c / kPanel, unit = c % kPanel / kUnit;
-    const unsigned turned = unit ^ (r * kRowBytes / 128 % (kRowBytes / 16));
-    return reinterpret_cast<T *>(base + (panel * (rows * kRowBytes) + r * kRowBytes + turned * 16)) + c % kUnit;
+    // Unsigned, so that places that differ by whole blocks differ by a constant. The turn is a multiple of 16 bytes, so it
+    // need not know the unit: NVVM 13.0 loses the shift of a division by kUnit in loops over the columns of one panel.
+    const unsigned r = row, c = col, panel = c / kPanel, inRow = c % kPanel * sizeof(T);
+    const unsigned turn = r * kRowBytes / 128 % (kRowBytes / 16) * 16;
+    return reinterpret_cast<T *>(base + (panel * (rows * kRowBytes) + r * kRowBytes + (inRow ^ turn)));
   }
   TIDEGATE_DEVICE float get(int row, int col) const { return toFloat(*at(row, col)); }
   TIDEGATE_DEVICE void set(int row, int col, float value) const { *at(row, col) = Converter<T>::from(value); }
