@@ -168,7 +168,8 @@ private:
   OperandKind keptAs(Value v) {
     auto type = tensorOf(v);
     const int64_t chunk = scan.getChunk();
-    bool isToken = type.getRank() == 2 && type.getDimSize(0) == chunk && type.getDimSize(1) != chunk && !isRunningSum(v);
+    const bool isToken = type.getRank() == 2 && type.getDimSize(0) == chunk && type.getDimSize(1) != chunk &&
+                         !isRunningSum(v);
     return isToken ? OperandKind::Token : OperandKind::Step;
   }
   SmallVector<int64_t> keptAs(ValueRange values) {

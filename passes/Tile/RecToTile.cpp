@@ -377,8 +377,9 @@ private:
       return;
     for (BlockArgument arg : scan.getBodyInputs()) {
       auto type = tensorOf(arg);
+      const int64_t most = order == TileOrder::Streams ? kLargeWhereShort : kLargeOperand;
       if (scan.kindOf(arg.getArgNumber()) != rec::OperandKind::Token && type.getRank() == 2 &&
-          type.getNumElements() > (order == TileOrder::Streams ? kLargeWhereShort : kLargeOperand) && type.getDimSize(0) % 16 == 0 && type.getDimSize(1) % 16 == 0 &&
+          type.getNumElements() > most && type.getDimSize(0) % 16 == 0 && type.getDimSize(1) % 16 == 0 &&
           nn::operandStorage(scan, arg.getArgNumber()) == product && llvm::all_of(arg.getUses(), [](OpOperand &use) {
             return roleOf(use) == Role::Element || (isa<nn::DotOp>(use.getOwner()) && use.getOperandNumber() == 1);
           }))

@@ -541,7 +541,9 @@ TIDEGATE_DEVICE void decaySolve(const SharedTile<float, n, width> &x, const Shar
   const auto targetGate = [&](int event, int d) { return transposed ? gates.col(event, d) : gates.row(event, d); };
   const auto sourceFactor = [&](int event, int d) { return transposed ? f.get(event, d) : 1.0f; };
   const auto targetFactor = [&](int event, int d) { return transposed ? 1.0f : f.get(event, d); };
-  const auto weight = [&](int source, int target) { return transposed ? p.get(source, target) : p.get(target, source); };
+  const auto weight = [&](int source, int target) {
+    return transposed ? p.get(source, target) : p.get(target, source);
+  };
   const auto reaches = [](int source, int target) {
     return transposed ? isBefore<Rows, Cols>(target, source) : isBefore<Rows, Cols>(source, target);
   };
@@ -589,7 +591,8 @@ TIDEGATE_DEVICE void decaySolve(const SharedTile<float, n, width> &x, const Shar
     for (int u = threadIndex(); u < (end - begin) * kUnits; u += kThreads) {
       const int target = begin + u / kUnits, d = u % kUnits * 4;
       // What the whole block reaches sees it from the anchor.
-      const bool isFar = transposed ? Cols::token(target) < Rows::token(first) : Cols::token(last) < Rows::token(target);
+      const bool isFar =
+          transposed ? Cols::token(target) < Rows::token(first) : Cols::token(last) < Rows::token(target);
       float sum[4] = {};
 #pragma unroll 4
       for (int i = 0; i < 16; ++i) {

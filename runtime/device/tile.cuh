@@ -49,8 +49,8 @@ struct SharedTile {
 
   /// The element (row, col). Scope: thread.
   TIDEGATE_DEVICE T *at(int row, int col) const {
-    // Unsigned, so that places that differ by whole blocks differ by a constant. The turn is a multiple of 16 bytes, so it
-    // need not know the unit: NVVM 13.0 loses the shift of a division by kUnit in loops over the columns of one panel.
+    // Unsigned, so that places that differ by whole blocks differ by a constant. The unit is turned as bytes, never
+    // divided out: NVVM 13.0 loses that shift in loops over the columns of one panel and then reads other numbers.
     const unsigned r = row, c = col, panel = c / kPanel, inRow = c % kPanel * sizeof(T);
     const unsigned turn = r * kRowBytes / 128 % (kRowBytes / 16) * 16;
     return reinterpret_cast<T *>(base + (panel * (rows * kRowBytes) + r * kRowBytes + (inRow ^ turn)));

@@ -751,9 +751,10 @@ private:
     auto name = [&](Value v) { return names.lookup(v); };
     const std::string factor = solve.getFactor() ? name(solve.getFactor()) : "NoFactor()";
     Matrix m(tensorOf(solve));
-    const std::string gates = solve.getRowGate()
-                                  ? "Gates<" + str(m.paddedRows()) + ", " + str(m.paddedCols()) + ">{" + name(solve.getRowGate()) + ", " + name(solve.getColGate()) + "}"
-                                  : "NoGates()";
+    std::string gates = "NoGates()";
+    if (solve.getRowGate())
+      gates = "Gates<" + str(m.paddedRows()) + ", " + str(m.paddedCols()) + ">{" + name(solve.getRowGate()) + ", " +
+              name(solve.getColGate()) + "}";
     emitInPlace(op, solve.getRhs(), [&](Value in) {
       text.line(std::string("decaySolve<") + (solve.getTransposed() ? "true" : "false") + ", " +
                 placesType(solve.getRowPositions()) + ", " + placesType(solve.getColPositions()) + ", " +

@@ -38,14 +38,15 @@ void *compile(const std::vector<const cuda::KernelSource *> &kernels, int number
   }
   fs::path log = folder / "log", object = source;
   object.replace_extension(".o");
-  // What reports accesses is part of the text, so that the thread sanitizer's own library is not linked.
+  const auto run = [&](const std::string &command) {
+    return std::system((command + " 2>> '" + log.string() + "'").c_str()) == 0;
+  };
+  const std::string both = "c++ -fsanitize=alignment -fno-sanitize-recover=all -fPIC ";
+  // The text has what accesses are reported to (RaceCheck.h): the thread sanitizer's library is not linked.
   const std::string reports = findsRaces ? "-fsanitize=thread -fno-threadsafe-statics -g1 " : "";
-  const std::string in = "' 2>> '" + log.string() + "'";
-  const std::string compileOne = "c++ -std=c++20 -O1 -w -fsanitize=alignment -fno-sanitize-recover=all -fPIC " + std::string(std::getenv("PLAY_FLAGS") ? std::getenv("PLAY_FLAGS") : "") + " "
-                                 "-fno-gnu-unique " + reports + "-I" TIDEGATE_SOURCE_DIR " -c '" + source.string() + "' -o '" +
-                                 object.string() + in;
-  const std::string link = "c++ -shared -fsanitize=alignment '" + object.string() + "' -o '" + library.string() + in;
-  if (std::system((compileOne + " && " + link).c_str()) != 0) {
+  if (!run(both + reports + "-std=c++20 -O1 -w -fno-gnu-unique -I" TIDEGATE_SOURCE_DIR " -c '" + source.string() +
+           "' -o '" + object.string() + "'") ||
+      !run(both + "-shared '" + object.string() + "' -o '" + library.string() + "'")) {
     std::ostringstream text;
     text << std::ifstream(log).rdbuf();
     throw std::runtime_error("generated kernels do not compile on the CPU:\n" + text.str().substr(0, 4000));

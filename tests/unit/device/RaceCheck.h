@@ -64,7 +64,8 @@ public:
     const uintptr_t offset = reinterpret_cast<uintptr_t>(place) - first;
     if (offset >= size || thread == kPlayer)
       return;
-    const Touch touch{now, static_cast<int32_t>(static_cast<const char *>(code) - origin()), static_cast<int16_t>(thread)};
+    const Touch touch{now, static_cast<int32_t>(static_cast<const char *>(code) - origin()),
+                      static_cast<int16_t>(thread)};
     for (size_t i = offset / kCellBytes; i < (offset + bytes + kCellBytes - 1) / kCellBytes; ++i)
       touchCell(cells[i], touch, isWrite, i * kCellBytes);
   }
@@ -141,8 +142,8 @@ private:
     dladdr(origin(), &library);
     const long long base = origin() - static_cast<const char *>(library.dli_fbase);
     std::snprintf(message, sizeof message,
-                  "a race at byte %zu of shared memory: thread %d %s (code at 0x%llx) and thread %d %s (0x%llx) with no "
-                  "barrier between, in %s",
+                  "a race at byte %zu of shared memory: thread %d %s (code at 0x%llx) and thread %d %s (0x%llx) with "
+                  "no barrier between, in %s",
                   offset, before.thread, did, base + before.code, touch.thread, does, base + touch.code,
                   library.dli_fname ? library.dli_fname : "the program");
   }
