@@ -118,7 +118,8 @@ def Tile_Form : I32EnumAttr<"Form", "how the threads share the elements of a sta
     I32EnumAttrCase<"Elements", 1, "elements">,
     I32EnumAttrCase<"Reduce", 2, "reduce">,
     I32EnumAttrCase<"Cumsum", 3, "cumsum">,
-    I32EnumAttrCase<"Invert", 4, "invert">]> {
+    I32EnumAttrCase<"Invert", 4, "invert">,
+    I32EnumAttrCase<"Solve", 5, "solve">]> {
   let cppNamespace = "::tidegate::tile";
   let genSpecializedAttr = 0;
 }
@@ -140,7 +141,9 @@ def Tile_ComputeOp : Tile_Op<"compute", [SingleBlock, NoRegionArguments]> {
     - `reduce`: the root is a reduction;
     - `cumsum`: the root is a `rec.cumsum`;
     - `invert`: the root is the inverse of a unit lower triangle, a
-      `rec.solve_unit_lower` of a matrix from outside.
+      `rec.solve_unit_lower` of a matrix from outside;
+    - `solve`: the root is a `rec.decay_solve`; its right side is computed here,
+      element by element, all else comes from outside.
 
     Constraints: (C1) one place per result; (C2) products stand in fragments only.
 

@@ -34,7 +34,7 @@ bool comesFromCumsum(Value v) {
   Operation *op = v.getDefiningOp();
   if (!op)
     return false;
-  return isa<rec::CumsumOp>(op) || (isa<AddOp, SubOp, NegOp, MulOp, SelectOp, ReshapeOp, ReduceSumOp>(op) &&
+  return isa<rec::CumsumOp>(op) || (isa<AddOp, SubOp, NegOp, MulOp, SelectOp, PadOp, ReshapeOp, ReduceSumOp>(op) &&
                                     llvm::any_of(op->getOperands(), comesFromCumsum));
 }
 

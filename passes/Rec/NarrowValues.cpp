@@ -57,9 +57,9 @@ public:
     }
     SmallVector<Value> inputs, inits;
     for (auto [i, outer] : llvm::enumerate(scan.getInputs()))
-      inputs.push_back(dims.contains(body.getArgument(i)) ? regrouped(b, outer, scan.kindOf(i), n) : outer);
+      inputs.push_back(regrouped(b, outer, outerDim(body.getArgument(i), scan.kindOf(i)), scan.kindOf(i), n));
     for (auto [i, outer] : llvm::enumerate(scan.getInits()))
-      inits.push_back(regrouped(b, outer, scan.initKind(i), n));
+      inits.push_back(regrouped(b, outer, outerDim(scan.getBodyStates()[i], scan.initKind(i)), scan.initKind(i), n));
     auto narrowed = ScanOp::create(b, loc, inputs, scan.getKinds(), inits, scan.getChunk(), scan.getOutKinds(),
                                    /*numStates=*/1, scan.getReverse(), scan.getSaveStates(), &region);
     for (auto [from, to] : llvm::zip(scan.getResults(), narrowed.getResults()))
@@ -78,17 +78,23 @@ private:
     return RankedTensorType::get(shape, type.getElementType());
   }
 
-  /// A value from outside with n times the heads, by which the next dimension is divided.
-  static Value regrouped(OpBuilder &b, Value outer, OperandKind kind, int64_t n) {
+  /// A value from outside with n times the heads, by which dimension `dim` is divided; as it is without one.
+  static Value regrouped(OpBuilder &b, Value outer, int64_t dim, OperandKind kind, int64_t n) {
+    if (dim < 0)
+      return outer;
     auto type = tensorOf(outer);
-    const int64_t head = headDim(kind);
     SmallVector<int64_t> shape(type.getShape());
-    shape[head] *= n;
-    shape[head + 1] /= n;
+    shape[headDim(kind)] *= n;
+    shape[dim] /= n;
     return nn::ReshapeOp::create(b, outer.getLoc(), RankedTensorType::get(shape, type.getElementType()), outer);
   }
   static int64_t headDim(OperandKind kind) {
     return kind == OperandKind::Head ? 0 : kind == OperandKind::Row ? 1 : 2;
+  }
+  /// The dimension outside that has the rows of the state; -1 without one.
+  int64_t outerDim(Value inner, OperandKind kind) {
+    const int64_t dim = dimOf(inner);
+    return dim < 0 ? -1 : headDim(kind) + dim + (kind == OperandKind::Token ? 0 : 1); // the body sees tokens in front
   }
 
   /// Finds in which dimension each value has the rows of the state. False where they meet.
@@ -112,15 +118,13 @@ private:
 
   /// Whether the values' dimension follows that of the heads in memory.
   bool isRegroupable(Value inner, RankedTensorType outer, OperandKind kind) {
-    auto it = dims.find(inner);
-    if (it == dims.end())
+    if (!dims.contains(inner))
       return true;
     if (kind == OperandKind::Shared)
       return false;
-    const int64_t head = headDim(kind);
-    const bool isToken = kind == OperandKind::Token; // the body sees the tokens in front
-    return outer.getRank() > head + 1 && outer.getDimSize(head) == scan.getHeads() &&
-           it->second == (isToken ? 1 : 0);
+    const int64_t head = headDim(kind), at = outerDim(inner, kind);
+    return at > head && outer.getDimSize(head) == scan.getHeads() &&
+           llvm::all_of(outer.getShape().slice(head + 1, at - head - 1), [](int64_t size) { return size == 1; });
   }
 
   void mark(Value v, int64_t dim) {
@@ -144,6 +148,25 @@ private:
       mark(solve.getRhs(), 1);
       return mark(result, 1);
     }
+    if (isa<DecaySolveOp, DecayMixOp>(op)) { // each value by itself, all by one matrix
+      isSound &= !dims.contains(op.getOperand(0));
+      for (Value v : op.getOperands().drop_front())
+        if (tensorOf(v).getDimSize(1) != 1) // not a gate of one number
+          mark(v, 1);
+      return mark(result, 1);
+    }
+    if (isa<nn::PadOp, nn::SliceOp, CumsumOp>(op)) { // along another dimension
+      auto pad = dyn_cast<nn::PadOp>(op);
+      auto slice = dyn_cast<nn::SliceOp>(op);
+      Value input = op.getOperand(0);
+      const int64_t along = pad ? pad.getDim() : slice ? slice.getDim() : 0;
+      const int64_t at = dims.contains(input) ? dimOf(input) : dimOf(result);
+      isSound &= int64_t(along) != at;
+      mark(input, at);
+      return mark(result, at);
+    }
+    if (isa<nn::ConstantOp>(op))
+      return;
     if (auto transpose = dyn_cast<nn::TransposeOp>(op)) {
       for (auto [to, from] : llvm::enumerate(transpose.getPermutation())) {
         if (dimOf(transpose.getInput()) == from)
@@ -153,11 +176,13 @@ private:
       }
       return;
     }
-    if (auto reshape = dyn_cast<nn::ReshapeOp>(op)) { // only what stays the last dimension
+    if (auto reshape = dyn_cast<nn::ReshapeOp>(op)) { // what stays the last dimension, or the only one
       Value input = reshape.getInput();
-      isSound &= !isOther(input, lastOf(input)) && !isOther(result, lastOf(result));
-      mark(input, lastOf(input));
-      return mark(result, lastOf(result));
+      const bool isVector = tensorOf(input).getNumElements() == width;
+      for (Value v : {input, result})
+        mark(v, isVector ? llvm::find(tensorOf(v).getShape(), width) - tensorOf(v).getShape().begin()
+                         : tensorOf(v).getRank() - 1);
+      return;
     }
     if (!isa<ElementwiseOpInterface, nn::BroadcastLikeOp>(op) || op.getNumOperands() == 0) {
       isSound = false;
@@ -208,8 +233,6 @@ private:
     auto it = dims.find(v);
     return it == dims.end() ? -1 : it->second;
   }
-  bool isOther(Value v, int64_t dim) { return dims.contains(v) && dims.lookup(v) != dim; }
-  static int64_t lastOf(Value v) { return tensorOf(v).getRank() - 1; }
 
   ScanOp scan;
   Block &body;

@@ -33,7 +33,9 @@ using namespace tidegate::rec;
 namespace {
 RankedTensorType tensorOf(Value v) { return cast<RankedTensorType>(v.getType()); }
 
-bool isProduct(Operation *op) { return isa<nn::DotOp, DecayScoresOp, DecayMixOp, SolveUnitLowerOp>(op); }
+bool isProduct(Operation *op) {
+  return isa<nn::DotOp, DecayScoresOp, DecayMixOp, SolveUnitLowerOp, DecaySolveOp>(op);
+}
 
 /// Solves become products with the inverse, which no state enters.
 void solveByInverse(Block &body) {
@@ -135,7 +137,7 @@ private:
                     dot.getRhsContract()[0] == 0 ? of(1).columns : of(1).rows};
       } else if (isa<DecayScoresOp>(op)) {
         result = {true, true};
-      } else if (isa<DecayMixOp, SolveUnitLowerOp>(op)) {
+      } else if (isa<DecayMixOp, SolveUnitLowerOp, DecaySolveOp>(op)) {
         result = {true, of(1).columns};
       } else if (auto transpose = dyn_cast<nn::TransposeOp>(op)) {
         if (tensorOf(transpose).getRank() == 2)
@@ -154,12 +156,20 @@ private:
     }
   }
 
+  /// Sums along the chunk, which stay what they are behind the last token.
+  static bool isRunningSum(Value v) {
+    Operation *op = v.getDefiningOp();
+    return op && (isa<CumsumOp>(op) || (isa<nn::AddOp, nn::SubOp, nn::NegOp, nn::PadOp, nn::ReshapeOp>(op) &&
+                                        llvm::any_of(op->getOperands(), isRunningSum)));
+  }
+
   /// How a value that one scan hands to another is kept. Rows of tokens beyond the last are those of operands that are
-  /// zero there, so nobody misses them.
+  /// zero there, so nobody misses them; but for gates, which would rise to zero.
   OperandKind keptAs(Value v) {
     auto type = tensorOf(v);
     const int64_t chunk = scan.getChunk();
-    bool isToken = type.getRank() == 2 && type.getDimSize(0) == chunk && type.getDimSize(1) != chunk;
+    const bool isToken = type.getRank() == 2 && type.getDimSize(0) == chunk && type.getDimSize(1) != chunk &&
+                         !isRunningSum(v);
     return isToken ? OperandKind::Token : OperandKind::Step;
   }
   SmallVector<int64_t> keptAs(ValueRange values) {

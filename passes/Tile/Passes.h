@@ -12,6 +12,7 @@ enum class TileOrder {
   AsWritten,   ///< Loads side by side at the beginning.
   FewestBytes, ///< So that little lives at a time; loads at the beginning.
   LateLoads,   ///< The same, and each load just before its first use.
+  Streams,     ///< The same, and smaller operands than else are streamed.
 };
 
 #define GEN_PASS_DECL

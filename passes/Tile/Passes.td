@@ -24,7 +24,8 @@ def RecToTile : Pass<"rec-to-tile", "::mlir::ModuleOp"> {
                         "In which order loads and statements come", [{llvm::cl::values(
       clEnumValN(::tidegate::tile::TileOrder::AsWritten, "as-written", "as written, loads side by side before them"),
       clEnumValN(::tidegate::tile::TileOrder::FewestBytes, "fewest-bytes", "little lives at a time"),
-      clEnumValN(::tidegate::tile::TileOrder::LateLoads, "late-loads", "the same, with loads before their use"))}]>];
+      clEnumValN(::tidegate::tile::TileOrder::LateLoads, "late-loads", "the same, with loads before their use"),
+      clEnumValN(::tidegate::tile::TileOrder::Streams, "streams", "the same, with smaller operands streamed"))}]>];
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect", "::tidegate::tile::TileDialect"];
 }
 

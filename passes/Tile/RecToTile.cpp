@@ -113,8 +113,10 @@ constexpr int64_t kWideFragment = 64 * 64;
 constexpr int64_t kMostAccumulators = 128;
 /// Accumulators of one statement at most.
 constexpr int kMostProducts = 3;
-/// Operands of more bytes are streamed where products alone read them: 128 x 128 numbers in half precision.
-constexpr int64_t kLargeOperand = 128 * 128 * 2;
+/// Operands of more numbers are streamed where products alone read them.
+constexpr int64_t kLargeOperand = 128 * 128;
+/// The same where shared memory is short.
+constexpr int64_t kLargeWhereShort = 32 * 64;
 /// Bytes along the contraction of a slice of a stream at most.
 constexpr int64_t kSliceBytes = 128;
 
@@ -141,6 +143,8 @@ Role roleOf(OpOperand &use) {
     return use.getOperandNumber() < 2 ? Role::Product : Role::Tile;
   if (isa<rec::SolveUnitLowerOp>(op))
     return Role::Tile;
+  if (isa<rec::DecaySolveOp>(op)) // solved where its right side is
+    return use.getOperandNumber() == 1 ? Role::Element : Role::Tile;
   return Role::Element;
 }
 
@@ -169,7 +173,7 @@ private:
   LogicalResult check() {
     for (Operation &op : old.without_terminator())
       if (!isProduct(&op) && !canInline(&op) &&
-          !isa<nn::ReduceSumOp, nn::ReduceMaxOp, rec::CumsumOp, rec::SolveUnitLowerOp>(op))
+          !isa<nn::ReduceSumOp, nn::ReduceMaxOp, rec::CumsumOp, rec::SolveUnitLowerOp, rec::DecaySolveOp>(op))
         return op.emitOpError("has no rule in a tile program");
     for (Operation &op : old.without_terminator())
       if (auto dot = dyn_cast<nn::DotOp>(op))
@@ -364,6 +368,8 @@ private:
     return keepsPlace && registers.contains(use.get()) && roleOf(use) == Role::Element;
   }
 
+  bool hasLateLoads() const { return order == TileOrder::LateLoads || order == TileOrder::Streams; }
+
   /// Large operands of scans without states that are the right side of products: slices of them come when a product
   /// wants them. What reads single elements reads them in global memory.
   void chooseStreams() {
@@ -371,9 +377,9 @@ private:
       return;
     for (BlockArgument arg : scan.getBodyInputs()) {
       auto type = tensorOf(arg);
+      const int64_t most = order == TileOrder::Streams ? kLargeWhereShort : kLargeOperand;
       if (scan.kindOf(arg.getArgNumber()) != rec::OperandKind::Token && type.getRank() == 2 &&
-          type.getNumElements() * product.getIntOrFloatBitWidth() / 8 > kLargeOperand &&
-          type.getDimSize(0) % 16 == 0 && type.getDimSize(1) % 16 == 0 &&
+          type.getNumElements() > most && type.getDimSize(0) % 16 == 0 && type.getDimSize(1) % 16 == 0 &&
           nn::operandStorage(scan, arg.getArgNumber()) == product && llvm::all_of(arg.getUses(), [](OpOperand &use) {
             return roleOf(use) == Role::Element || (isa<nn::DotOp>(use.getOwner()) && use.getOperandNumber() == 1);
           }))
@@ -434,6 +440,8 @@ private:
       return Form::Cumsum;
     if (isa<rec::SolveUnitLowerOp>(op))
       return Form::Invert;
+    if (isa<rec::DecaySolveOp>(op))
+      return Form::Solve;
     if (fragments.contains(root))
       return Form::Fragment;
     bool hasProduct = false;
@@ -481,7 +489,7 @@ private:
   /// Whether element-wise statements read rows of tokens in global memory, so that they take no shared memory.
   bool isReadInPlace(BlockArgument arg) {
     const Needs n = needs.lookup(arg);
-    return order == TileOrder::LateLoads && scan.getNumStates() == 0 && !n.product && !n.tile &&
+    return hasLateLoads() && scan.getNumStates() == 0 && !n.product && !n.tile &&
            scan.kindOf(arg.getArgNumber()) == rec::OperandKind::Token && isMatrix(arg) &&
            tensorOf(arg).getRank() == 2 && tensorOf(arg).getDimSize(1) % 16 == 0;
   }
@@ -569,19 +577,19 @@ private:
     const Needs n = needs.lookup(root);
     Copies copies;
     auto &[productAt, exactAt, outputs] = copies;
-    const bool isSummed = form == Form::Cumsum; // in float, in place
+    const bool isInPlace = form == Form::Cumsum || form == Form::Solve; // in float
     auto add = [&](PlaceAttr place) {
       results.places.push_back(place);
       results.roots.push_back(root);
       return unsigned(results.places.size() - 1);
     };
-    bool needsFloat = n.exact() || isSummed;
+    bool needsFloat = n.exact() || isInPlace;
     if (n.product)
       productAt = add(shared(product, true));
     if (needsFloat && productAt && product == f32)
       exactAt = productAt;
     else if (needsFloat)
-      exactAt = add(shared(f32, n.tile || form == Form::Invert || isMatrix(root)));
+      exactAt = add(shared(f32, n.tile || form == Form::Invert || form == Form::Solve || isMatrix(root)));
     for (auto [i, v] : llvm::enumerate(old.getTerminator()->getOperands())) {
       if (v != root)
         continue;
@@ -642,7 +650,7 @@ private:
     b.setInsertionPointToEnd(fresh);
     yielded.resize(old.getTerminator()->getNumOperands());
     auto operands = old.getArguments().take_front(scan.getInputs().size());
-    if (order != TileOrder::LateLoads)
+    if (!hasLateLoads())
       load(SmallVector<BlockArgument>(operands));
     for (BlockArgument arg : old.getArguments().drop_front(operands.size()))
       copyState(arg, newArgument(arg));
@@ -733,7 +741,7 @@ private:
       }
       for (Value leaf : statement.leaves)
         bytes -= bytesOf(leaf);
-      statement.isLazy = order == TileOrder::LateLoads && bytes > 0 && formOf(root) == Form::Elements &&
+      statement.isLazy = hasLateLoads() && bytes > 0 && formOf(root) == Form::Elements &&
                          llvm::none_of(root.getUsers(), [](Operation *user) { return user->hasTrait<OpTrait::IsTerminator>(); });
     }
     return all;
@@ -767,7 +775,7 @@ private:
       for (Value leaf : statement.leaves) {
         if (!isDone(leaf))
           bytes += bytesAfter(*statementOf[leaf]);
-        if (order == TileOrder::LateLoads && isa<BlockArgument>(leaf) && !loaded.contains(leaf))
+        if (hasLateLoads() && isa<BlockArgument>(leaf) && !loaded.contains(leaf))
           bytes += bytesOf(leaf);
         if (readers[leaf] == 1)
           bytes -= bytesOf(leaf);

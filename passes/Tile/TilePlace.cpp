@@ -83,6 +83,8 @@ private:
       Matrix m(cast<RankedTensorType>(compute.getResult(0).getType()));
       if (compute.getForm() == Form::Cumsum)
         size = std::max(size, 4 * 16 * m.paddedCols());
+      if (compute.getForm() == Form::Solve) // 16 events and their anchor
+        size = std::max(size, 4 * 17 * m.paddedCols());
       if (compute.getForm() == Form::Invert) // the inverse
         size = std::max(size, 4 * m.paddedRows() * m.paddedRows());
     }

@@ -1,6 +1,6 @@
 //===- recurrence.cuh - What a chunk of a recurrence needs ------*- C++ -*-===//
-// Cumulative sums along the chunk, products of rows under per-channel decay, and
-// the inverse of a unit lower triangular matrix.
+// Cumulative sums along the chunk, products of rows under per-channel decay, the
+// inverse of a unit lower triangular matrix, and its solve under per-channel decay.
 //
 // Rows of a chunk are events, token-major: event e belongs to token e / n and has
 // the place `Places::of(e % n)` in it. Gates are cumulative log decays (natural
@@ -490,6 +490,136 @@ TIDEGATE_DEVICE void invertUnitLower(const SharedTile<float, n, n> &t, const Sha
     });
   }
   syncBlock();
+}
+
+//===----------------------------------------------------------------------===//
+// Unit lower triangular under per-channel decay
+//===----------------------------------------------------------------------===//
+
+/// No factor: 1 everywhere.
+struct NoFactor {
+  TIDEGATE_DEVICE float get(int, int) const { return 1; }
+};
+/// No decay between any two events.
+struct NoGates {
+  static constexpr bool kDecays = false;
+  TIDEGATE_DEVICE float row(int, int) const { return 0; }
+  TIDEGATE_DEVICE float col(int, int) const { return 0; }
+};
+/// Cumulative log decays of events as rows, and as columns.
+template <int n, int width>
+struct Gates {
+  static constexpr bool kDecays = true;
+  SharedTile<float, n, width> rows, cols;
+  TIDEGATE_DEVICE float row(int event, int d) const { return *rows.at(event, d); }
+  TIDEGATE_DEVICE float col(int event, int d) const { return *cols.at(event, d); }
+};
+
+/// Floats that decaySolve works in: 16 events and their anchor.
+template <int width>
+constexpr int kSolveWork = 17 * width;
+
+/// x becomes, in place and in float, the y of
+///   y[j, d] = x[j, d] + f[j, d] sum over m before j of p[j, m] y[m, d] e^(gq[j, d] - gk[m, d]),
+/// or with `transposed` of
+///   y[m, d] = x[m, d] + sum over j after m of p[j, m] f[j, d] y[j, d] e^(gq[j, d] - gk[m, d]),
+/// for the first `count` events; the other rows stay. Rows and columns are the same events: none stands as a row at a
+/// place behind its place as a column.
+///
+/// Every channel has a matrix of its own. Inside a block of 16 events a thread solves a channel by substitution; then
+/// all threads add what the block says to the events that wait for it, around an anchor that no event of the block is
+/// behind: no exponent is positive. `work` holds kSolveWork<width> floats. Starts after syncBlock, ends with one.
+/// Scope: block.
+template <bool transposed, typename Rows, typename Cols, int count, typename P, int n, int width, typename Factor,
+          typename G>
+TIDEGATE_DEVICE void decaySolve(const SharedTile<float, n, width> &x, const SharedTile<P, n, n> &p, const Factor &f,
+                                const G &gates, float *work) {
+  static_assert(Cols::ascend(), "expects columns in the order of time");
+  static_assert(n % 16 == 0 && count <= n, "expects whole blocks that hold all events");
+  // Sources are solved, targets wait for them.
+  const auto sourceGate = [&](int event, int d) { return transposed ? gates.row(event, d) : gates.col(event, d); };
+  const auto targetGate = [&](int event, int d) { return transposed ? gates.col(event, d) : gates.row(event, d); };
+  const auto sourceFactor = [&](int event, int d) { return transposed ? f.get(event, d) : 1.0f; };
+  const auto targetFactor = [&](int event, int d) { return transposed ? 1.0f : f.get(event, d); };
+  const auto weight = [&](int source, int target) {
+    return transposed ? p.get(source, target) : p.get(target, source);
+  };
+  const auto reaches = [](int source, int target) {
+    return transposed ? isBefore<Rows, Cols>(target, source) : isBefore<Rows, Cols>(source, target);
+  };
+  const auto decay = [](float source, float target) {
+    return G::kDecays ? expDecay(transposed ? source - target : target - source) : 1.0f;
+  };
+  const auto exists = [](int event) { return count % 16 == 0 || event < count; };
+  float *const moved = work, *const anchors = work + 16 * width;
+  constexpr int kBlocks = ceilDiv(count, 16), kUnits = width / 4;
+
+#pragma unroll 1
+  for (int block = 0; block < kBlocks; ++block) {
+    const int first = 16 * (transposed ? kBlocks - 1 - block : block), last = first + 15;
+    for (int d = threadIndex(); d < width; d += kThreads) {
+      float y[16], gate[16]; // y with the sources' factor
+      float anchor = sourceGate(transposed ? smaller(last, count - 1) : first, d);
+#pragma unroll
+      for (int i = 0; i < 16; ++i) {
+        const int target = transposed ? last - i : first + i;
+        y[i] = gate[i] = 0;
+        if (!exists(target))
+          continue;
+        const float here = targetGate(target, d);
+        float sum = 0;
+#pragma unroll
+        for (int j = 0; j < i; ++j) {
+          const int source = transposed ? last - j : first + j;
+          if (exists(source) && reaches(source, target))
+            sum += weight(source, target) * y[j] * decay(gate[j], here);
+        }
+        float *const place = x.at(target, d);
+        const float solved = *place + targetFactor(target, d) * sum;
+        *place = solved;
+        y[i] = sourceFactor(target, d) * solved;
+        gate[i] = sourceGate(target, d);
+        anchor = transposed ? ::fmaxf(anchor, gate[i]) : ::fminf(anchor, gate[i]);
+      }
+#pragma unroll
+      for (int i = 0; i < 16; ++i)
+        moved[i * width + d] = y[i] * decay(gate[i], anchor);
+      anchors[d] = anchor;
+    }
+    syncBlock();
+    const int begin = transposed ? 0 : first + 16, end = transposed ? first : count;
+    for (int u = threadIndex(); u < (end - begin) * kUnits; u += kThreads) {
+      const int target = begin + u / kUnits, d = u % kUnits * 4;
+      // What the whole block reaches sees it from the anchor.
+      const bool isFar =
+          transposed ? Cols::token(target) < Rows::token(first) : Cols::token(last) < Rows::token(target);
+      float sum[4] = {};
+#pragma unroll 4
+      for (int i = 0; i < 16; ++i) {
+        const int source = transposed ? last - i : first + i;
+        if (!exists(source) || !(isFar || reaches(source, target)))
+          continue;
+        const float w = weight(source, target);
+        float y[4];
+        if (isFar) {
+          loadVector(y, static_cast<const float *>(moved + i * width + d));
+        } else {
+#pragma unroll
+          for (int c = 0; c < 4; ++c)
+            y[c] = *x.at(source, d + c) * sourceFactor(source, d + c) *
+                   decay(sourceGate(source, d + c), targetGate(target, d + c));
+        }
+#pragma unroll
+        for (int c = 0; c < 4; ++c)
+          sum[c] += w * y[c];
+      }
+#pragma unroll
+      for (int c = 0; c < 4; ++c)
+        *x.at(target, d + c) += targetFactor(target, d + c) * sum[c] *
+                                (isFar ? decay(anchors[d + c], targetGate(target, d + c)) : 1.0f);
+    }
+    syncBlock();
+  }
 }
 
 } // namespace tidegate::device

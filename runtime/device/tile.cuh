@@ -49,9 +49,11 @@ struct SharedTile {
 
   /// The element (row, col). Scope: thread.
   TIDEGATE_DEVICE T *at(int row, int col) const {
-    // Unsigned, so that places that differ by whole blocks differ by a constant.
-    const unsigned r = row, c = col, panel = c / kPanel, unit = c % kPanel / kUnit;
-    const unsigned turned = unit ^ (r * kRowBytes / 128 % (kRowBytes / 16));
+    // Unsigned, so that places that differ by whole blocks differ by a constant. In a single panel no remainder is
+    // taken: NVVM 13.0 loses the shift of `c % kPanel / kUnit` in an unrolled loop along such rows (decaySolve of 32
+    // events), which then reads other elements.
+    const unsigned r = row, c = col, panel = cols == kPanel ? 0 : c / kPanel, inPanel = cols == kPanel ? c : c % kPanel;
+    const unsigned unit = inPanel / kUnit, turned = unit ^ (r * kRowBytes / 128 % (kRowBytes / 16));
     return reinterpret_cast<T *>(base + (panel * (rows * kRowBytes) + r * kRowBytes + turned * 16)) + c % kUnit;
   }
   TIDEGATE_DEVICE float get(int row, int col) const { return toFloat(*at(row, col)); }

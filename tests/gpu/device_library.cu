@@ -297,6 +297,41 @@ void checkInverse() {
   expect("inverse of a unit lower triangle", result.data, want, 1e-5);
 }
 
+/// One event per token; with 32 of them the matrix is one panel wide.
+template <bool transposed, int n, int width>
+void checkSolve() {
+  using Add = Places<0>;
+  Values x = Values::random(n * width, 13), p = Values::random(n * n, 14, 0.3f), g = randomGates(n, width, 15);
+  const float *px = x.data, *pp = p.data, *pg = g.data;
+  Values result = run(n * width, [=] __device__(Arena arena, float *out) {
+    auto y = arena.tile<SharedTile<float, n, width>>(), gates = arena.tile<SharedTile<float, n, width>>();
+    auto matrix = arena.tile<SharedTile<float, n, n>>();
+    float *const work = arena.floats(kSolveWork<width>);
+    loadRows(y, px, width, n);
+    loadRows(gates, pg, width, n);
+    loadRows(matrix, pp, n, n);
+    syncBlock();
+    decaySolve<transposed, Add, Add, n>(y, matrix, NoFactor(), Gates<n, width>{gates, gates}, work);
+    for (int i = threadIndex(); i < n * width; i += kThreads)
+      out[i] = *y.at(i / width, i % width);
+  });
+  std::vector<double> want(n * width);
+  for (int d = 0; d < width; ++d)
+    for (int i = 0; i < n; ++i) {
+      const int target = transposed ? n - 1 - i : i;
+      double sum = px[target * width + d];
+      for (int source = transposed ? target + 1 : 0; source < (transposed ? n : target); ++source) {
+        const int later = transposed ? source : target, earlier = transposed ? target : source;
+        sum += pp[later * n + earlier] * want[source * width + d] *
+               std::exp(double(pg[later * width + d]) - double(pg[earlier * width + d]));
+      }
+      want[target * width + d] = sum;
+    }
+  char what[64];
+  std::snprintf(what, sizeof what, "solve under decay, %d x %d%s", n, width, transposed ? ", transposed" : "");
+  expect(what, result.data, want, 1e-5);
+}
+
 //===----------------------------------------------------------------------===//
 // Rates
 //===----------------------------------------------------------------------===//
@@ -362,6 +397,10 @@ int main() {
   checkDecay<float>(1e-5);
   checkDecay<bf16>(4e-3);
   checkInverse();
+  checkSolve<false, 32, 64>();
+  checkSolve<true, 32, 64>();
+  checkSolve<false, 64, 32>();
+  checkSolve<true, 64, 32>();
   rate<64, 64, 64>();
   rate<64, 128, 64>();
   rate<64, 256, 64>();

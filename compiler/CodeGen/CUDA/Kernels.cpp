@@ -29,7 +29,10 @@ FailureOr<KernelSource> KernelSet::scanKernel(rec::ScanOp scan, const std::strin
     copy->erase();
     return source;
   };
-  for (auto order : {tile::TileOrder::AsWritten, tile::TileOrder::FewestBytes, tile::TileOrder::LateLoads}) {
+  for (auto order : {tile::TileOrder::AsWritten, tile::TileOrder::FewestBytes, tile::TileOrder::LateLoads,
+                     tile::TileOrder::Streams}) {
+    if (order == tile::TileOrder::Streams && best->sharedBytes <= kMost)
+      break; // what is loaded once is faster
     FailureOr<KernelSource> source = emit(order, 4, 1);
     if (failed(source))
       return failure();
@@ -50,7 +53,7 @@ FailureOr<KernelSource> KernelSet::scanKernel(rec::ScanOp scan, const std::strin
            failure();
   // A chain waits for nothing but itself: its loads run a step ahead.
   int64_t stages = 1;
-  if (scan.getNumStates() > 0 && chosen != tile::TileOrder::LateLoads) {
+  if (scan.getNumStates() > 0 && chosen < tile::TileOrder::LateLoads) {
     auto pipelined = emit(chosen, 4, 2);
     if (succeeded(pipelined) && pipelined->sharedBytes <= kMost)
       best = std::move(pipelined), stages = 2;

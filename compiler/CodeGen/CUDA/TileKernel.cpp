@@ -443,6 +443,8 @@ private:
         return emitCumsum(op);
       case Form::Invert:
         return emitInvert(op);
+      case Form::Solve:
+        return emitSolve(op);
       }
     });
     accumulators.clear();
@@ -734,25 +736,49 @@ private:
                           (cumsum.getExclusive() ? "true" : "false") + "}";
     auto type = tensorOf(cumsum);
     int64_t rows = type.getDimSize(0), cols = type.getNumElements() / rows;
-    // In place, in the first result in float; the others are copies.
+    emitInPlace(op, cumsum.getInput(), [&](Value in) {
+      if (places.lookup(in).getSwizzled())
+        text.line("cumsum(" + names.lookup(in) + ", " + running + ", work);");
+      else if (cols == 1)
+        text.line("cumsum<" + str(rows) + ">(" + names.lookup(in) + ", " + running + ");");
+      else
+        text.line("cumsumRows(" + names.lookup(in) + ", " + str(rows) + ", " + str(cols) + ", " + running + ");");
+    });
+  }
+
+  void emitSolve(tile::ComputeOp op) {
+    auto solve = cast<rec::DecaySolveOp>(op.getYielded().front().getDefiningOp());
+    auto name = [&](Value v) { return names.lookup(v); };
+    const std::string factor = solve.getFactor() ? name(solve.getFactor()) : "NoFactor()";
+    Matrix m(tensorOf(solve));
+    std::string gates = "NoGates()";
+    if (solve.getRowGate())
+      gates = "Gates<" + str(m.paddedRows()) + ", " + str(m.paddedCols()) + ">{" + name(solve.getRowGate()) + ", " +
+              name(solve.getColGate()) + "}";
+    emitInPlace(op, solve.getRhs(), [&](Value in) {
+      text.line(std::string("decaySolve<") + (solve.getTransposed() ? "true" : "false") + ", " +
+                placesType(solve.getRowPositions()) + ", " + placesType(solve.getColPositions()) + ", " +
+                str(m.rows) + ">(" + name(in) + ", " + name(solve.getMatrix()) + ", " + factor + ", " +
+                gates + ", work);");
+    });
+  }
+
+  /// `operand` in the first result in float, where `compute` turns it into the root, ending with a barrier; the others
+  /// are copies.
+  void emitInPlace(tile::ComputeOp op, Value operand, llvm::function_ref<void(Value)> compute) {
     SmallVector<Value> rest(op.getResults());
     auto *exact = llvm::find_if(rest, [&](Value v) {
       return places.lookup(v).getSpace() == Space::Shared && places.lookup(v).getElement().isF32();
     });
     if (exact == rest.end()) {
-      status = op.emitOpError("of form cumsum expects a result in shared memory in f32");
+      status = op.emitOpError("of form ") << stringifyForm(op.getForm()) << " expects a result in shared memory in f32";
       return;
     }
     Value in = *exact;
     rest.erase(exact);
-    emitElements(op, cumsum.getInput(), {in});
+    emitElements(op, operand, {in});
     text.line("syncBlock();");
-    if (places.lookup(in).getSwizzled())
-      text.line("cumsum(" + names.lookup(in) + ", " + running + ", work);");
-    else if (cols == 1)
-      text.line("cumsum<" + str(rows) + ">(" + names.lookup(in) + ", " + running + ");");
-    else
-      text.line("cumsumRows(" + names.lookup(in) + ", " + str(rows) + ", " + str(cols) + ", " + running + ");");
+    compute(in);
     if (!rest.empty())
       emitElements(op, in, rest);
   }

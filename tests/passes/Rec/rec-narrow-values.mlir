@@ -43,3 +43,31 @@ func.func @rows_meet(%k: tensor<?x?x2x16xf32>, %v: tensor<?x?x2x64xf32>) -> tens
   } -> tensor<?x?x2x16xf32>, tensor<?x2x64x16xf32>
   return %o : tensor<?x?x2x16xf32>
 }
+
+// -----
+
+// Under decays of the values each has a system of its own: gates, factor and right side are cut with the state, the
+// matrix is shared. A row for the whole step becomes one per slab.
+
+// CHECK-LABEL: func.func @solve_under_decay
+// CHECK: rec.scan chunk 64
+// CHECK: ^bb0(%{{.*}}: tensor<64x16xf32>, %{{.*}}: tensor<64x32xf32>, %{{.*}}: tensor<64x32xf32>, %{{.*}}: tensor<64x64xf32>, %{{.*}}: tensor<1x32xf32>, %{{.*}}: tensor<32x16xf32>)
+// CHECK: rec.decay_solve {{.*}} : (tensor<64x64xf32>, tensor<64x32xf32>, tensor<64x32xf32>, tensor<64x32xf32>) -> tensor<64x32xf32>
+// CHECK: nn.reshape %{{.*}} : tensor<1x32xf32> -> tensor<32x1xf32>
+func.func @solve_under_decay(%k: tensor<?x?x2x16xf32>, %v: tensor<?x?x2x64xf32>, %g: tensor<?x?x2x64xf32>,
+    %m: tensor<?x?x2x64x64xf32>, %d: tensor<?x?x2x1x64xf32>) -> tensor<?x?x2x64xf32> {
+  %o, %s = rec.scan chunk 64 (%k, %v, %g, %m, %d : tensor<?x?x2x16xf32>, tensor<?x?x2x64xf32>, tensor<?x?x2x64xf32>, tensor<?x?x2x64x64xf32>, tensor<?x?x2x1x64xf32>)
+      kinds [0, 0, 0, 1, 1] out_kinds [0] states 1 {
+  ^bb0(%kt: tensor<64x16xf32>, %vt: tensor<64x64xf32>, %gt: tensor<64x64xf32>, %mt: tensor<64x64xf32>, %dt: tensor<1x64xf32>, %S: tensor<64x16xf32>):
+    %ks = nn.dot %kt, %S contract [1] x [1] : tensor<64x16xf32>, tensor<64x16xf32>
+    %y = nn.sub %vt, %ks : tensor<64x64xf32>, tensor<64x64xf32>
+    %n = rec.decay_solve %mt, %y gates %gt, %gt at [1] x [1]
+        : (tensor<64x64xf32>, tensor<64x64xf32>, tensor<64x64xf32>, tensor<64x64xf32>) -> tensor<64x64xf32>
+    %kv = nn.dot %n, %kt contract [0] x [0] : tensor<64x64xf32>, tensor<64x16xf32>
+    %column = nn.reshape %dt : tensor<1x64xf32> -> tensor<64x1xf32>
+    %decayed = nn.mul %S, %column : tensor<64x16xf32>, tensor<64x1xf32>
+    %next = nn.add %decayed, %kv : tensor<64x16xf32>, tensor<64x16xf32>
+    rec.yield %n, %next : tensor<64x64xf32>, tensor<64x16xf32>
+  } -> tensor<?x?x2x64xf32>, tensor<?x2x64x16xf32>
+  return %o : tensor<?x?x2x64xf32>
+}

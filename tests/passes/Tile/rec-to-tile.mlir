@@ -68,3 +68,28 @@ func.func @streamed(%q: tensor<?x?x2x128xf32>, %s: tensor<?x?x2x256x128xf32>) ->
   } {nn.storage = [f32, bf16, f32, f32]} -> tensor<?x?x2x256xf32>, tensor<?x?x2x1xf32>
   return %o, %r : tensor<?x?x2x256xf32>, tensor<?x?x2x1xf32>
 }
+
+// A solve under decays of the values: its right side is a statement of the tensor cores, the solve one of its own,
+// which takes matrix, factor and gates as float tiles; what a product reads of it is kept twice.
+
+// CHECK-LABEL: func.func @solve_under_decay
+// CHECK: %[[RHS:.*]] = tile.compute fragment at [#tile.place<shared, f32, swizzled = true>]
+// CHECK: %[[N:.*]]:3 = tile.compute solve at [#tile.place<shared, bf16, swizzled = true>, #tile.place<shared, f32, swizzled = true>, #tile.place<result, f32, offset = 0>]
+// CHECK: rec.decay_solve %{{.*}}, %[[RHS]] factor %{{.*}} gates %{{.*}}, %{{.*}} at [0] x [1]
+// CHECK: tile.compute fragment
+// CHECK: nn.dot %[[N]]#0
+func.func @solve_under_decay(%k: tensor<?x?x2x16xf32>, %v: tensor<?x?x2x32xf32>, %f: tensor<?x?x2x32xf32>,
+    %g: tensor<?x?x2x32xf32>, %m: tensor<?x?x2x64x64xf32>) -> tensor<?x?x2x32xf32> {
+  %o, %s = rec.scan chunk 64 (%k, %v, %f, %g, %m : tensor<?x?x2x16xf32>, tensor<?x?x2x32xf32>, tensor<?x?x2x32xf32>, tensor<?x?x2x32xf32>, tensor<?x?x2x64x64xf32>)
+      kinds [0, 0, 0, 0, 1] out_kinds [0] states 1 {
+  ^bb0(%kt: tensor<64x16xf32>, %vt: tensor<64x32xf32>, %ft: tensor<64x32xf32>, %gt: tensor<64x32xf32>, %mt: tensor<64x64xf32>, %S: tensor<32x16xf32>):
+    %ks = nn.dot %kt, %S contract [1] x [1] : tensor<64x16xf32>, tensor<32x16xf32>
+    %y = nn.sub %vt, %ks : tensor<64x32xf32>, tensor<64x32xf32>
+    %n = rec.decay_solve %mt, %y factor %ft gates %gt, %gt at [0] x [1]
+        : (tensor<64x64xf32>, tensor<64x32xf32>, tensor<64x32xf32>, tensor<64x32xf32>, tensor<64x32xf32>) -> tensor<64x32xf32>
+    %kv = nn.dot %n, %kt contract [0] x [0] : tensor<64x32xf32>, tensor<64x16xf32>
+    %next = nn.add %S, %kv : tensor<32x16xf32>, tensor<32x16xf32>
+    rec.yield %n, %next : tensor<64x32xf32>, tensor<32x16xf32>
+  } -> tensor<?x?x2x32xf32>, tensor<?x2x32x16xf32>
+  return %o : tensor<?x?x2x32xf32>
+}

@@ -21,7 +21,7 @@ using SetSchedule = int (*)(int);
 std::vector<SetSchedule> setters;
 
 /// One shared library for all kernels of one block size; it stays loaded.
-void *compile(const std::vector<const cuda::KernelSource *> &kernels, int number) {
+void *compile(const std::vector<const cuda::KernelSource *> &kernels, int number, bool findsRaces) {
   fs::path folder = fs::temp_directory_path() / ("tidegate-played-" + std::to_string(getpid()));
   fs::create_directories(folder);
   fs::path source = folder / ("kernels" + std::to_string(number) + ".cpp"), library = source;
@@ -36,10 +36,17 @@ void *compile(const std::vector<const cuda::KernelSource *> &kernels, int number
            "  tidegate::device::playedSchedule() = all[i % all.size()];\n"
            "  return static_cast<int>(all.size());\n}\n";
   }
-  fs::path log = folder / "log";
-  std::string command = "c++ -std=c++20 -O1 -w -fsanitize=alignment -fno-sanitize-recover=all -fPIC -shared -I" TIDEGATE_SOURCE_DIR " '" + source.string() + "' -o '" +
-                        library.string() + "' 2> '" + log.string() + "'";
-  if (std::system(command.c_str()) != 0) {
+  fs::path log = folder / "log", object = source;
+  object.replace_extension(".o");
+  const auto run = [&](const std::string &command) {
+    return std::system((command + " 2>> '" + log.string() + "'").c_str()) == 0;
+  };
+  const std::string both = "c++ -fsanitize=alignment -fno-sanitize-recover=all -fPIC ";
+  // The text has what accesses are reported to (RaceCheck.h): the thread sanitizer's library is not linked.
+  const std::string reports = findsRaces ? "-fsanitize=thread -fno-threadsafe-statics -g1 " : "";
+  if (!run(both + reports + "-std=c++20 -O1 -w -fno-gnu-unique -I" TIDEGATE_SOURCE_DIR " -c '" + source.string() +
+           "' -o '" + object.string() + "'") ||
+      !run(both + "-shared '" + object.string() + "' -o '" + library.string() + "'")) {
     std::ostringstream text;
     text << std::ifstream(log).rdbuf();
     throw std::runtime_error("generated kernels do not compile on the CPU:\n" + text.str().substr(0, 4000));
@@ -54,14 +61,14 @@ void *compile(const std::vector<const cuda::KernelSource *> &kernels, int number
 }
 } // namespace
 
-void played::playKernels(runtime::Plan &plan, const std::vector<cuda::KernelSource> &kernels) {
+void played::playKernels(runtime::Plan &plan, const std::vector<cuda::KernelSource> &kernels, bool findsRaces) {
   std::map<int, std::vector<const cuda::KernelSource *>> bySize;
   for (const cuda::KernelSource &kernel : kernels)
     if (std::any_of(plan.kernels.begin(), plan.kernels.end(), [&](const auto &k) { return k.name == kernel.name; }))
       bySize[kernel.threads].push_back(&kernel);
   static int libraries = 0;
   for (const auto &[threads, group] : bySize) {
-    void *handle = compile(group, libraries++);
+    void *handle = compile(group, libraries++, findsRaces);
     for (const cuda::KernelSource *kernel : group) {
       auto entry = reinterpret_cast<Entry>(dlsym(handle, kernel->name.c_str()));
       for (runtime::Kernel &planned : plan.kernels)

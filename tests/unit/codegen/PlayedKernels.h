@@ -12,8 +12,9 @@
 
 namespace tidegate::played {
 
-/// Fills in the kernels of a plan. Throws runtime_error with the compiler's messages.
-void playKernels(runtime::Plan &plan, const std::vector<cuda::KernelSource> &kernels);
+/// Fills in the kernels of a plan. With `findsRaces` they throw at races in shared memory, and run slower. Throws
+/// runtime_error with the compiler's messages.
+void playKernels(runtime::Plan &plan, const std::vector<cuda::KernelSource> &kernels, bool findsRaces = false);
 
 /// Which of the schedules of the software warp the next runs use.
 void setSchedule(int number);

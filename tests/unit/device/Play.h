@@ -43,6 +43,15 @@ private:
   unsigned char *next;
 };
 
+/// Runs a block's program in memory full of NaN, and fails at races in it.
+template <typename Program>
+void playBlock(int threads, Schedule schedule, SharedMemory &shared, Program program) {
+  std::memset(shared.bytes, 0xff, sizeof shared.bytes);
+  RaceCheck::self().begin(shared.bytes, sizeof shared.bytes);
+  SoftwareBlock::run(threads, schedule, program);
+  EXPECT_STREQ("", RaceCheck::self().end());
+}
+
 /// Runs a block's program(arena, result) under every schedule, in memory full of
 /// NaN; `result` must come out the same each time.
 template <typename Program>
@@ -50,9 +59,8 @@ std::vector<float> runBlock(size_t size, Program program) {
   std::vector<float> first;
   for (Schedule schedule : Schedule::all()) {
     auto shared = std::make_unique<SharedMemory>();
-    std::memset(shared->bytes, 0xff, sizeof shared->bytes);
     std::vector<float> result(size, NAN);
-    SoftwareBlock::run(kThreads, schedule, [&] { program(SharedArena(shared->bytes), result.data()); });
+    playBlock(kThreads, schedule, *shared, [&] { program(SharedArena(shared->bytes), result.data()); });
     if (first.empty())
       first = result;
     EXPECT_EQ(0, std::memcmp(first.data(), result.data(), size * sizeof(float))) << "results differ between schedules";
@@ -66,9 +74,8 @@ template <typename Program>
 void playLaunch(Schedule schedule, long long blocks, Program program) {
   auto shared = std::make_unique<SharedMemory>();
   for (long long i = 0; i < blocks; ++i) {
-    std::memset(shared->bytes, 0xff, sizeof shared->bytes);
     long long block = schedule.order == Schedule::Order::LastAhead ? blocks - 1 - i : i;
-    SoftwareBlock::run(kThreads, schedule, [&] { program(block, shared->bytes); });
+    playBlock(kThreads, schedule, *shared, [&] { program(block, shared->bytes); });
   }
 }
 

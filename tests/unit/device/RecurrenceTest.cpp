@@ -229,4 +229,81 @@ TEST(InvertUnitLower, RepeatedKeys) {
       ASSERT_EQ(i == j ? 1 : i == j + 1 ? -1 : 0, result[i * n + j]);
 }
 
+/// Events of `tokens` tokens, `n` rows with padding. Weights of size `size`; without a factor or gates there is none.
+template <bool transposed, typename Rows, typename Cols, int tokens, int width, bool hasFactor, bool hasGates, typename P>
+void checkSolve(float size) {
+  constexpr int count = tokens * Rows::kCount, n = ceilDiv(count, 16) * 16, kPlaces = 4;
+  SCOPED_TRACE(testing::Message() << count << " x " << width << (transposed ? " transposed" : "")
+                                  << (hasFactor ? " with a factor" : "") << (hasGates ? " under decay" : ""));
+  auto timeline = randomGates(tokens * kPlaces, width, 12);
+  for (int i = 2 * kPlaces; i < tokens * kPlaces; ++i) // one hard gate
+    for (int d = 0; d < width; d += 3)
+      timeline[i * width + d] -= 1000;
+  auto gq = gatesOf<Rows>(timeline, tokens, width, kPlaces), gk = gatesOf<Cols>(timeline, tokens, width, kPlaces);
+  auto x = randomValues(count * width, 13), f = randomValues(count * width, 14), p = randomValues(count * count, 15);
+  for (float &w : p)
+    w *= size;
+  for (int j = 0; j < count; ++j) // what is not before is not read
+    for (int m = 0; m < count; ++m)
+      if (!isBefore<Rows, Cols>(m, j))
+        p[j * count + m] = NAN;
+  auto result = runBlock(count * width, [&](SharedArena arena, float *out) {
+    auto tileX = arena.tile<SharedTile<float, n, width>>(), tileF = arena.tile<SharedTile<float, n, width>>();
+    auto tileGq = arena.tile<SharedTile<float, n, width>>(), tileGk = arena.tile<SharedTile<float, n, width>>();
+    auto tileP = arena.tile<SharedTile<P, n, n>>();
+    float *work = arena.floats(kSolveWork<width>);
+    for (auto [tile, from] : {std::pair{tileX, &x}, {tileF, &f}, {tileGq, &gq}, {tileGk, &gk}})
+      loadRows(tile, from->data(), width, count);
+    for (int i = threadIndex(); i < n * n; i += kThreads)
+      tileP.set(i / n, i % n, i / n < count && i % n < count ? p[i / n * count + i % n] : 0);
+    syncBlock();
+    const auto solve = [&](const auto &factor, const auto &gates) {
+      decaySolve<transposed, Rows, Cols, count>(tileX, tileP, factor, gates, work);
+    };
+    const auto withFactor = [&](const auto &gates) { hasFactor ? solve(tileF, gates) : solve(NoFactor(), gates); };
+    hasGates ? withFactor(Gates<n, width>{tileGq, tileGk}) : withFactor(NoGates());
+    for (int i = threadIndex(); i < count * width; i += kThreads)
+      out[i] = *tileX.at(i / width, i % width);
+  });
+
+  double error = 0, norm = 0;
+  for (int d = 0; d < width; ++d) {
+    std::vector<double> y(count);
+    for (int i = 0; i < count; ++i) {
+      const int target = transposed ? count - 1 - i : i;
+      y[target] = x[target * width + d];
+      for (int source = 0; source < count; ++source) {
+        const int j = transposed ? source : target, m = transposed ? target : source;
+        if (isBefore<Rows, Cols>(m, j))
+          y[target] += double(p[j * count + m]) * (hasFactor ? f[j * width + d] : 1) * y[source] *
+                       (hasGates ? std::exp(double(gq[j * width + d]) - double(gk[m * width + d])) : 1);
+      }
+      ASSERT_TRUE(std::isfinite(result[target * width + d])) << target << ", " << d;
+      error += std::pow(result[target * width + d] - y[target], 2);
+      norm += std::pow(y[target], 2);
+    }
+  }
+  EXPECT_LT(std::sqrt(error / norm), 1e-5);
+}
+
+template <typename Rows, typename Cols, int tokens, int width, bool hasFactor, bool hasGates, typename P = float>
+void checkSolves(float size) {
+  checkSolve<false, Rows, Cols, tokens, width, hasFactor, hasGates, P>(size);
+  checkSolve<true, Rows, Cols, tokens, width, hasFactor, hasGates, P>(size);
+}
+
+TEST(DecaySolve, OneEventPerToken) {
+  checkSolves<Places<1>, Places<1>, 64, 32, false, true>(0.3f);
+  checkSolves<Places<1>, Places<1>, 16, 16, true, true>(1);
+  checkSolves<Places<0>, Places<0>, 48, 80, true, false>(0.1f);
+  checkSolves<Places<0>, Places<2>, 32, 144, true, true>(0.5f); // a stale read
+}
+
+TEST(DecaySolve, SeveralEventsPerToken) {
+  checkSolves<Places<1, 2>, Places<1, 2>, 32, 16, false, true>(0.3f);
+  checkSolves<Places<1, 0>, Places<1, 2>, 16, 32, true, true>(0.5f); // rows out of order
+  checkSolves<Places<0, 0, 2>, Places<1, 2, 3>, 16, 16, true, true>(0.3f);  // tokens across blocks of 16
+  checkSolves<Places<0, 0, 2>, Places<1, 2, 3>, 13, 16, false, true>(0.3f); // and fewer events than rows
+}
+
 } // namespace

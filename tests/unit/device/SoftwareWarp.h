@@ -3,7 +3,8 @@
 // warp or a block does together waits until all its threads have come, and a
 // thread that never comes is reported. A schedule says who runs ahead of whom,
 // and whether started copies happen at once or as late as they may: a program
-// that gives the same bits under all of them does not race in these runs.
+// that gives the same bits under all of them does not race in these runs. What
+// RaceCheck.h finds does not depend on the schedule.
 //
 // Include it before any header of runtime/device.
 //===----------------------------------------------------------------------===//
@@ -13,6 +14,7 @@
 #define TIDEGATE_DEVICE inline
 
 #include "runtime/device/warp.cuh"
+#include "tests/unit/device/RaceCheck.h"
 
 #include <algorithm>
 #include <bit>
@@ -86,14 +88,24 @@ public:
   }
 
   void inBlock() {
-    wait(all, static_cast<int>(fibers.size()), [] {});
+    wait(all, static_cast<int>(fibers.size()), [] { RaceCheck::self().meetBlock(); });
   }
 
   void copy(void *to, const void *from, bool valid, size_t bytes = 16) {
     auto act = [=] { valid ? std::memcpy(to, from, bytes) : std::memset(to, 0, bytes); };
-    if (!plan.lateCopies)
-      return act();
-    fibers[running]->open.push_back(act);
+    const void *code = RaceCheck::here();
+    RaceCheck::self().startCopy(to, bytes, code);
+    const PlayersOwn own;
+    const bool isLate = plan.lateCopies;
+    if (!isLate)
+      act();
+    fibers[running]->open.push_back([=, this] {
+      if (isLate)
+        act();
+      RaceCheck::self().run(running);
+      RaceCheck::self().landCopy(to, bytes, code);
+      RaceCheck::self().run(RaceCheck::kPlayer);
+    });
   }
   void commit() {
     Fiber &fiber = *fibers[running];
@@ -101,6 +113,7 @@ public:
     fiber.open.clear();
   }
   void awaitCopies(size_t pending) {
+    const PlayersOwn own;
     auto &groups = fibers[running]->groups;
     while (groups.size() > pending) {
       for (auto &act : groups.front())
@@ -140,6 +153,12 @@ private:
     }
   }
 
+  /// While it lives, accesses are those of the player.
+  struct PlayersOwn {
+    PlayersOwn() { RaceCheck::self().run(RaceCheck::kPlayer); }
+    ~PlayersOwn() { RaceCheck::self().run(self().running); }
+  };
+
   static SoftwareBlock *&current() {
     static SoftwareBlock *block = nullptr;
     return block;
@@ -162,7 +181,10 @@ private:
   void wait(Meeting &meeting, int count, Act act) {
     uint64_t before = meeting.times;
     if (++meeting.come == count) {
-      act();
+      {
+        const PlayersOwn own;
+        act();
+      }
       meeting.come = 0;
       ++meeting.times;
       ++progress;
@@ -176,7 +198,9 @@ private:
     if (fibers[i]->done || !error.empty())
       return;
     running = i;
+    RaceCheck::self().run(i);
     swapcontext(&home, &fibers[i]->context);
+    RaceCheck::self().run(RaceCheck::kPlayer);
   }
 
   /// Lets the threads of warp w run until they wait for others.
@@ -218,7 +242,8 @@ private:
 inline int threadIndex() { return SoftwareBlock::self().thread(); }
 inline void syncBlock() { SoftwareBlock::self().inBlock(); }
 inline void syncWarp() {
-  SoftwareBlock::self().inWarp("syncWarp", nullptr, nullptr, [](auto &, auto &) {});
+  SoftwareBlock::self().inWarp("syncWarp", nullptr, nullptr,
+                               [](auto &, auto &) { RaceCheck::self().meetWarp(threadIndex() / 32); });
 }
 
 /// Every lane gets the value of lane `source(lane)`.
@@ -247,6 +272,7 @@ inline float shuffle(float value, int source) {
 inline void loadMatricesAs(unsigned (&out)[4], const void *row, bool transposed) {
   if (reinterpret_cast<uintptr_t>(row) % 16)
     throw std::runtime_error("a matrix row is not 16-byte aligned");
+  RaceCheck::self().access(row, 16, false, RaceCheck::here());
   SoftwareBlock::self().inWarp(
       transposed ? "loadMatricesTransposed" : "loadMatrices", row, out, [transposed](auto &in, auto &out) {
         for (int lane = 0; lane < 32; ++lane)
@@ -322,16 +348,23 @@ inline void waitCopies() {
   SoftwareBlock::self().awaitCopies(pending);
 }
 
-/// Runs program(grid) for every block of a grid, one after the other, each in shared memory full of NaN.
+/// Runs program(grid) for every block of a grid, one after the other, each in shared memory full of NaN; from the last
+/// when late warps run ahead, so that blocks that depend on each other show. Errors: as SoftwareBlock::run;
+/// runtime_error for races, in code that is checked for them.
 template <typename Program>
 void playGrid(long long blocks, int threads, size_t sharedBytes, const Program &program) {
   constexpr size_t kAlignment = 1024;
   std::vector<unsigned char> memory(sharedBytes + kAlignment);
   auto *shared = reinterpret_cast<unsigned char *>(
       (reinterpret_cast<uintptr_t>(memory.data()) + kAlignment - 1) / kAlignment * kAlignment);
-  for (long long block = 0; block < blocks; ++block) {
+  const bool fromLast = playedSchedule().order == Schedule::Order::LastAhead;
+  for (long long i = 0; i < blocks; ++i) {
+    const long long block = fromLast ? blocks - 1 - i : i;
     std::memset(shared, 0xff, sharedBytes);
+    RaceCheck::self().begin(shared, sharedBytes);
     SoftwareBlock::run(threads, playedSchedule(), [&] { program(Grid{block, blocks, shared}); });
+    if (const char *race = RaceCheck::self().end(); race[0])
+      throw std::runtime_error(race);
   }
 }
 
