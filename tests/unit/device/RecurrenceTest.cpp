@@ -230,7 +230,8 @@ TEST(InvertUnitLower, RepeatedKeys) {
 }
 
 /// Events of `tokens` tokens, `n` rows with padding. Weights of size `size`; without a factor or gates there is none.
-template <bool transposed, typename Rows, typename Cols, int tokens, int width, bool hasFactor, bool hasGates, typename P>
+template <bool transposed, typename Rows, typename Cols, int tokens, int width, bool hasFactor, bool hasGates,
+          typename P>
 void checkSolve(float size) {
   constexpr int count = tokens * Rows::kCount, n = ceilDiv(count, 16) * 16, kPlaces = 4;
   SCOPED_TRACE(testing::Message() << count << " x " << width << (transposed ? " transposed" : "")
