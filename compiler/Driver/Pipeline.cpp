@@ -96,6 +96,7 @@ void Compilation::lowerRecurrences(ModuleOp module) {
     rec::RecToChunkOptions chunk;
     chunk.remarks = options.remarks;
     chunk.innerScales = options.target == Target::Cpu;
+    chunk.halfProducts = options.precision == Precision::BF16;
     chunk.valuesFirst = options.target == Target::Cuda;
     if (options.chunk > 0)
       chunk.chunk = options.chunk;

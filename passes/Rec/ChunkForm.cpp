@@ -345,8 +345,10 @@ private:
   /// Sign and decay since the token's document began, at a place of each token.
   Value decaySinceBegin(SideDecays &side, int64_t place) {
     auto sum = [&](Value tile) { return a.dot(documents->earlier(), tile, 1, 0); };
-    // Products may round what they multiply to bf16, which has 8 digits. Multiples of 1/256 of at most 104 have 15, so
-    // they enter as a whole number and a rest, each of which bf16 holds.
+    if (!options.halfProducts)
+      return a.times(expOf(side.gates.before(a, place, sum)), signOf(side.signs.before(a, place, sum)));
+    // bf16 has 8 digits. Multiples of 1/256 of at most 104 have 15, so they enter as a whole number and a rest, each of
+    // which bf16 holds.
     auto exactSum = [&](Value tile) {
       Value wholes = rounded(tile, 1);
       return a.plus(sum(wholes), sum(nn::SubOp::create(inside, a.loc, tile, wholes)));

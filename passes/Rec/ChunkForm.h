@@ -18,6 +18,7 @@ struct ChunkOptions {
   bool innerScales = false; ///< Operands that are a tensor times a number per token are scaled inside.
   bool valuesFirst = false; ///< States are V x K inside, else K x V.
   bool remarks = false;     ///< Says at each decay how it is evaluated.
+  bool halfProducts = false; ///< Products may round what they multiply to bfloat16.
 };
 
 /// Builds at `builder`'s position the scan over chunks that computes `program`,

@@ -27,7 +27,9 @@ def RecToChunk : Pass<"rec-to-chunk", "::mlir::ModuleOp"> {
                  Option<"innerScales", "inner-scales", "bool", "false",
                         "Numbers that scale keys, values, readers or results are applied in the chunks, not to whole tensors">,
                  Option<"valuesFirst", "values-first", "bool", "false", "States are V x K in the chunk form, not K x V">,
-                 Option<"remarks", "remarks", "bool", "false", "Say at each decay how it is evaluated, and why">];
+                 Option<"remarks", "remarks", "bool", "false", "Say at each decay how it is evaluated, and why">,
+                 Option<"halfProducts", "half-products", "bool", "false",
+                        "Products may round what they multiply to bfloat16: sums of log decays enter them in exact parts">];
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
 }
 

@@ -99,7 +99,7 @@ private:
 
   ChunkOptions optionsFor(const EventProgram &program) const {
     int64_t own = program.keys <= kNarrowKeys ? narrowChunk : chunk;
-    return {own > 0 ? own : int64_t(chunk), innerScales, valuesFirst, remarks};
+    return {own > 0 ? own : int64_t(chunk), innerScales, valuesFirst, remarks, halfProducts};
   }
 };
 } // namespace
