@@ -194,6 +194,20 @@ def Tile_CausalOp : Tile_Op<"causal", [Pure, AttrSizedOperandSegments, AllTypesM
   }];
 }
 
+def Tile_RoundOp : Tile_Op<"round", [Pure, AllTypesMatch<["input", "result"]>]> {
+  let summary = "x rounded to bfloat16";
+  let description = [{
+    `y = x` to the 8 digits of bfloat16, ties to even: what a product reads of a value
+    that is kept for it, where an element is computed again instead of read.
+    Element-wise.
+
+    Example: `%y = tile.round %x : tensor<64x64xf32>`
+  }];
+  let arguments = (ins Tile_Float:$input);
+  let results = (outs Tile_Float:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input)";
+}
+
 def Tile_BarrierOp : Tile_Op<"barrier"> {
   let summary = "The threads of the block wait for each other";
   let description = [{

@@ -105,7 +105,7 @@ int64_t ownCost(Operation *op) {
 }
 /// A value used more than once is stored from this cost on.
 constexpr int64_t kStoreCost = 12;
-/// Element-wise users of what is stored for others, but not for products, compute it again up to this cost.
+/// Element-wise users of a product's operand compute it again up to this cost, and round it as it is for the product.
 constexpr int64_t kAgainCost = 3;
 /// Fragments of more numbers want eight warps.
 constexpr int64_t kWideFragment = 64 * 64;
@@ -219,12 +219,11 @@ private:
           roots.insert(v);
         continue;
       }
-      bool needed = false, repeated = false, multiplied = false;
+      bool needed = false, repeated = false;
       int64_t uses = 0;
       for (OpOperand &use : v.getUses()) {
         ++uses;
         Operation *user = use.getOwner();
-        multiplied |= roleOf(use) == Role::Product;
         needed |= roleOf(use) != Role::Element || user->hasTrait<OpTrait::IsTerminator>();
         repeated |= user->getNumResults() == 1 && tensorOf(user->getResult(0)).getNumElements() > size;
       }
@@ -234,7 +233,7 @@ private:
         cost = 0;
       if (needed || (uses > 1 && cost >= kStoreCost) || (repeated && cost > 1))
         roots.insert(v);
-      if (needed && cost <= kAgainCost && !repeated && isElementwise(&op) && !multiplied)
+      if (needed && cost <= kAgainCost && !repeated && isElementwise(&op) && llvm::none_of(v.getUsers(), isDecayed))
         again.insert(v);
       costs[v] = cost;
     }
@@ -545,7 +544,7 @@ private:
         DenseMap<Operation *, Value> own;
         mapping.map(v, cloneTree(v.getDefiningOp(), false, own));
       } else if (!isLeafAt(operand)) {
-        mapping.map(v, cloneTree(v.getDefiningOp(), keeps, done));
+        mapping.map(v, asRead(v, cloneTree(v.getDefiningOp(), keeps, done)));
       } else if (isInRegisters(operand, keeps)) {
         mapping.map(v, newArgument(cast<BlockArgument>(v)));
       } else if (isStreamed(operand)) {
@@ -557,6 +556,12 @@ private:
       }
     }
     return done[op] = b.clone(*op, mapping)->getResult(0);
+  }
+
+  /// A value that is computed again, rounded as products read it.
+  Value asRead(Value v, Value again) {
+    const bool isRounded = this->again.contains(v) && needs.lookup(v).product && product != f32;
+    return isRounded ? RoundOp::create(b, v.getLoc(), again).getResult() : again;
   }
 
   BlockArgument newArgument(BlockArgument arg) { return fresh->getArgument(arg.getArgNumber()); }

@@ -97,7 +97,7 @@ static Indices broadcast(ArrayRef<Index> index, RankedTensorType operand) {
 bool cuda::isElementwise(Operation *op) {
   return isa<ElementwiseOpInterface>(op) ||
          isa<nn::BroadcastLikeOp, nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, nn::PadOp, nn::PickOp, nn::PlaceOp,
-             nn::IsIndexOp, nn::ToFloatOp, nn::IotaOp, rec::StrictlyLowerOp, tile::CausalOp>(op);
+             nn::IsIndexOp, nn::ToFloatOp, nn::IotaOp, rec::StrictlyLowerOp, tile::CausalOp, tile::RoundOp>(op);
 }
 
 std::string cuda::placesType(ArrayRef<int64_t> positions) {
@@ -156,6 +156,7 @@ static bool lanesWork(Value value, int64_t lane, int lanes, const ElementEmitter
       })
       .Case([&](nn::PlaceOp p) { return lane < 0 || lane == type.getRank() - 1; })
       .Case([&](rec::StrictlyLowerOp l) { return lanesWork(l.getInput(), lane, lanes, isLeaf); })
+      .Case([&](tile::RoundOp r) { return lanesWork(r.getInput(), lane, lanes, isLeaf); })
       .Case([&](tile::CausalOp c) {
         auto gateWorks = [&](Value gate, int64_t dim) {
           return !gate || lanesWork(gate, lane == dim ? 0 : -1, lanes, isLeaf);
@@ -327,6 +328,10 @@ Element ElementEmitter::apply(Operation *op, RankedTensorType type, ArrayRef<Ind
       .Case([&](nn::ToFloatOp t) {
         Element x = emit(t.getInput(), index);
         return define("float", x.isVector, "float(" + at(x) + ")");
+      })
+      .Case([&](tile::RoundOp r) {
+        Element x = emit(r.getInput(), index);
+        return define("float", x.isVector, "toFloat(Converter<bf16>::from(" + at(x) + "))");
       })
       .Case([&](nn::IotaOp) { return define("float", index[0].isLane, "float(" + own(index[0]) + ")"); })
       .Case([&](tile::CausalOp c) {
