@@ -6,7 +6,7 @@ import lit.formats
 config.name = "Tidegate"
 config.test_format = lit.formats.ShTest(True)
 config.suffixes = [".mlir", ".tg", ".test"]
-config.excludes = ["unit", "exec", "golden", "Inputs"]
+config.excludes = ["unit", "exec", "golden", "gpu", "Inputs"]
 config.test_source_root = os.path.dirname(__file__)
 
 path = os.pathsep.join([config.tidegate_bin, config.llvm_bin, os.environ["PATH"]])
