@@ -196,7 +196,8 @@ private:
 
   /// Takes or returns rows in bfloat16 that a program of this precision keeps so.
   void round(ValueSpec &spec, mlir::Type type) const {
-    if (compilation.options.precision == Precision::BF16 && spec.dtype == Dtype::F32 && !nn::isKeptExact(tensorOf(type)))
+    if (compilation.options.precision == Precision::BF16 && spec.dtype == Dtype::F32 &&
+        !nn::isKeptExact(tensorOf(type)))
       spec.dtype = Dtype::BF16;
   }
 

@@ -175,7 +175,8 @@ void python::bindProgram(py::module_ &module) {
                        const std::map<std::string, std::vector<int64_t>> &shapes,
                        const std::map<std::string, int64_t> &sizes, const std::set<std::string> &half) {
              return std::make_unique<Entry>(program, name, shapes, sizes, half);
-           }, py::arg("name"), py::arg("shapes"), py::arg("sizes"), py::arg("half") = std::set<std::string>(), Release());
+           }, py::arg("name"), py::arg("shapes"), py::arg("sizes"), py::arg("half") = std::set<std::string>(),
+           Release());
 
   py::class_<Entry>(module, "Entry", "A compiled function, layer or model.")
       .def_property_readonly("inputs", [](const Entry &entry) { return specsOf(entry.inputs()); })

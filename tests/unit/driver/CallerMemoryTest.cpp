@@ -96,3 +96,24 @@ TEST_F(CallerMemory, OfTheGpuIsRefusedByAProgramForTheCpu) {
 }
 
 } // namespace
+
+// What a caller has in bfloat16 is taken and returned so where it is rows of many numbers, in programs of that precision.
+TEST(CallerMemoryTest, RowsInHalf) {
+  constexpr const char *text = "fn f(x: [T, n], b: [T, m]) -> [T, n], [T, m] { return 2 * x, 2 * b }";
+  auto typesOf = [&](Precision precision, const std::set<std::string> &half) {
+    CompileOptions options;
+    options.target = Target::Cuda;
+    options.precision = precision;
+    auto entry = compileEntry({"program.tg", {}, {{"program.tg", text}}}, "f", options,
+                              {{"x", {1, 5, 64}}, {"b", {1, 5, 4}}}, {}, half);
+    std::vector<runtime::Dtype> types;
+    for (const auto *specs : {&entry->inputs(), &entry->outputs()})
+      for (const ValueSpec &spec : *specs)
+        types.push_back(spec.dtype);
+    return types;
+  };
+  using enum runtime::Dtype;
+  EXPECT_EQ(typesOf(Precision::BF16, {"x", "b"}), (std::vector{BF16, F32, BF16, F32}));
+  EXPECT_EQ(typesOf(Precision::BF16, {}), (std::vector{F32, F32, F32, F32}));
+  EXPECT_EQ(typesOf(Precision::F32, {"x", "b"}), (std::vector{F32, F32, F32, F32}));
+}
