@@ -43,6 +43,10 @@ struct ReuseProduct : OpRewritePattern<nn::MulOp> {
   }
 
 private:
+  /// A sum along longer rows multiplies with the factor: the product, computed again for it, takes registers that a
+  /// block with states of such rows has not.
+  static constexpr int64_t kLongRow = 128;
+
   /// Whether `terms` are x a, or sums of such, with `a b` before `op`, and nothing else needs them.
   static bool isReusable(Value terms, Value b, nn::MulOp op) {
     Operation *inner = terms.getDefiningOp();
@@ -51,6 +55,8 @@ private:
     if (auto product = dyn_cast<nn::MulOp>(inner))
       return knownProduct(product, b, op).second != nullptr;
     if (auto add = dyn_cast<nn::AddOp>(inner); add && add.getLhs().getType() != add.getRhs().getType())
+      return false;
+    if (auto sum = dyn_cast<nn::ReduceSumOp>(inner); sum && sum.getInput().getType().getShape().back() > kLongRow)
       return false;
     return isa<nn::AddOp, nn::NegOp, nn::ReduceSumOp>(inner) &&
            llvm::all_of(inner->getOperands(), [&](Value operand) { return isReusable(operand, b, op); });
