@@ -283,16 +283,8 @@ private:
     std::string name;
     auto build = [&] {
       auto module = compilation.generate(program, generate);
-      compilation.lowerRecurrences(*module);
-      FuncOp function = entryOf(*module);
+      FuncOp function = compilation.lowerEntry(*module, isVjp);
       name = function.getName().str();
-      if (isVjp) {
-        function = compilation.buildVjp(function);
-        name = function.getName().str();
-      }
-      for (auto other : module->getOps<FuncOp>())
-        if (other != function)
-          other.setPrivate();
       markStored(function, isVjp);
       compilation.fuse(*module);
       return module;

@@ -146,6 +146,18 @@ func::FuncOp Compilation::buildVjp(func::FuncOp entry) {
   return vjp;
 }
 
+func::FuncOp Compilation::lowerEntry(ModuleOp module, bool isVjp) {
+  lowerRecurrences(module);
+  auto functions = module.getOps<func::FuncOp>();
+  func::FuncOp entry = *llvm::find_if(functions, [](func::FuncOp f) { return !f.isPrivate(); });
+  if (isVjp)
+    entry = buildVjp(entry);
+  for (auto other : functions)
+    if (other != entry)
+      other.setPrivate();
+  return entry;
+}
+
 void Compilation::exposeStates(ModuleOp module) {
   PassManager pm(&context);
   pm.addPass(createCanonicalizerPass());

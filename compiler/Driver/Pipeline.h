@@ -60,6 +60,9 @@ struct Compilation {
   void buildTraining(mlir::ModuleOp module);
   /// `@NAME.vjp(arguments, cotangents) -> cotangents of the float arguments`.
   mlir::func::FuncOp buildVjp(mlir::func::FuncOp entry);
+  /// lowerRecurrences of a module with one public function. That, or with `isVjp` what buildVjp makes of it, is the only
+  /// public one then, and returned.
+  mlir::func::FuncOp lowerEntry(mlir::ModuleOp module, bool isVjp);
   /// States in and out of @model, which becomes @decode; token form.
   void exposeStates(mlir::ModuleOp module);
   /// Everything into maps.

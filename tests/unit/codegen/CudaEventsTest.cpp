@@ -65,16 +65,7 @@ struct Built {
     generate.entry = "f";
     generate.dims = {{"H", p.H}, {"K", p.K}, {"V", p.V}};
     auto module = compilation.generate(program, generate);
-    compilation.lowerRecurrences(*module);
-    FuncOp function;
-    for (auto f : module->getOps<FuncOp>())
-      if (!f.isPrivate())
-        function = f;
-    if (isVjp)
-      function = compilation.buildVjp(function);
-    for (auto other : module->getOps<FuncOp>())
-      if (other != function)
-        other.setPrivate();
+    compilation.lowerEntry(*module, isVjp);
     if (compilation.options.target == Target::Cuda)
       compilation.fuse(*module);
     return module;

@@ -158,15 +158,7 @@ mlir::OwningOpRef<mlir::ModuleOp> moduleOf(Compilation &compilation, const Funct
   generate.entry = c.name;
   generate.dims = c.sizes;
   auto module = compilation.generate(program, generate);
-  compilation.lowerRecurrences(*module);
-  for (auto f : module->getOps<FuncOp>())
-    if (!f.isPrivate())
-      function = f;
-  if (c.isVjp)
-    function = compilation.buildVjp(function);
-  for (auto other : module->getOps<FuncOp>())
-    if (other != function)
-      other.setPrivate();
+  function = compilation.lowerEntry(*module, c.isVjp);
   if (c.half && compilation.options.precision == Precision::BF16) {
     auto half = mlir::TypeAttr::get(mlir::BFloat16Type::get(function.getContext()));
     auto isWide = [](mlir::Type type) { return !nn::isKeptExact(mlir::cast<mlir::RankedTensorType>(type)); };

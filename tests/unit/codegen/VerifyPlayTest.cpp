@@ -80,23 +80,14 @@ private:
     CompileOptions options;
     options.target = Target::Cuda;
     options.precision = Precision::BF16;
-    for (options.chunk = 64;; options.chunk /= 2) { // As CudaModel.cpp chooses it.
+    for (options.chunk = 64; options.chunk >= 16; options.chunk /= 2) { // As CudaModel.cpp chooses it.
       Compilation compilation(options);
       LoadedProgram program(scan.source);
       dsl::GenerateOptions generate;
       generate.entry = scan.entry;
       generate.dims = scan.sizes;
       auto module = compilation.generate(program, generate);
-      compilation.lowerRecurrences(*module);
-      FuncOp function;
-      for (auto f : module->getOps<FuncOp>())
-        if (!f.isPrivate())
-          function = f;
-      if (isVjp)
-        function = compilation.buildVjp(function);
-      for (auto other : module->getOps<FuncOp>())
-        if (other != function)
-          other.setPrivate();
+      FuncOp function = compilation.lowerEntry(*module, isVjp);
       compilation.fuse(*module);
       cuda::KernelSet kernels(/*bf16=*/true, /*mayShrink=*/options.chunk > 16);
       auto plan = buildPlan(function, kernels);
@@ -105,6 +96,7 @@ private:
       played::playKernels(*plan, kernels.kernels());
       return std::move(*plan);
     }
+    throw std::runtime_error("no plan of " + scan.entry + " fits a block");
   }
 
   Scan scan;
