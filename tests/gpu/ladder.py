@@ -1,6 +1,6 @@
 """`tidegate verify --device cuda` over models, ranks, lengths and widths, many at a time.
 
-    python3 tests/gpu/ladder.py TIDEGATE [GROUP]... [--part I/N] [--jobs N] [--seconds S] [--log FILE]
+    python3 tests/gpu/ladder.py TIDEGATE [GROUP]... [--lengths T,T] [--part I/N] [--jobs N] [--seconds S] [--log FILE]
 
 TIDEGATE is the command line of a build. Every run holds f32 and bf16 on the GPU against the fp64 token form on the
 CPU, by tensor and by row. Groups: `lengths`, five bare scans of tidegate.fla at every length; `widths`, the bare gated
@@ -9,9 +9,9 @@ tests/golden in f32; `models`, GLA, DeltaNet, Gated DeltaNet and LaCT at a low a
 Gated DeltaProduct, each at every length. Without names all run, cheap runs first.
 
 One line per run as it ends, with the failed rows of one that does not hold; then per group how many held and the
-largest share of a bound. `--part` takes every N-th run from the I-th. `--log` keeps results in FILE; runs whose result
-is there already are not run again, so that the same call goes on where the last one ran out of its seconds. Exits 1 if
-a run does not hold, or has not come to its end.
+largest share of a bound. `--lengths` replaces the lengths, `--part` takes every N-th run from the I-th. `--log` keeps
+results in FILE; runs whose result is there already are not run again, so that the same call goes on where the last one
+ran out of its seconds. Exits 1 if a run does not hold, or has not come to its end.
 """
 
 import argparse
@@ -50,11 +50,11 @@ def entry(name, T, K, V):
     return [SCANS[name], "--entry", name, *known, "--batch", "1", "--seq", str(T)]
 
 
-def runs(groups):
+def runs(groups, lengths):
     """(group, name, arguments) of each run, cheap ones first."""
     found = []  # with T times numbers in a state, about, before each
     for name in SCANS if "lengths" in groups else ():
-        for T in LENGTHS:
+        for T in lengths:
             found.append((T * 64 * 64, ("lengths", f"{name}, T {T}", entry(name, T, 64, 64))))
     for name in ("gated_delta_rule", "gla") if "widths" in groups else ():
         for K in WIDTHS:
@@ -65,7 +65,7 @@ def runs(groups):
         arguments = [f"examples/{model}/{model}.tg", "--golden", str(folder), "--precision", "f32"]
         found.append((100 * 64 * 64, ("golden", folder.name, arguments)))
     for name, (model, sets) in MODELS.items() if "models" in groups else ():
-        for T in LENGTHS:
+        for T in lengths:
             sets_of = [part for value in [*SMALL, *sets.split()] for part in ("--set", value)]
             arguments = [f"examples/{model}/{model}.tg", *sets_of, "--batch", "1", "--seq", str(T)]
             found.append((2 * T * 64 * 64, ("models", f"{name}, T {T}", arguments)))
@@ -143,6 +143,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binary", metavar="TIDEGATE")
     parser.add_argument("groups", nargs="*", metavar="GROUP")
+    parser.add_argument("--lengths", type=lambda text: list(map(int, text.split(","))), default=LENGTHS, metavar="T,T",
+                        help="of `lengths` and `models` (default %(default)s)")
     parser.add_argument("--part", type=part, default=(1, 1), metavar="I/N", help="every N-th run from the I-th")
     parser.add_argument("--jobs", type=int, default=8, help="runs at a time (default 8)")
     parser.add_argument("--seconds", type=float, default=540, help="for all of them (default 540)")
@@ -153,7 +155,7 @@ def main():
         parser.error(f"unknown groups: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     ends = time.monotonic() + given.seconds
     index, count = given.part
-    chosen = runs(given.groups or known)[index - 1::count]
+    chosen = runs(given.groups or known, given.lengths)[index - 1::count]
     logged = read_log(given.log)
     summary = Summary(len(chosen))
 
