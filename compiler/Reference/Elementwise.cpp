@@ -8,14 +8,16 @@
 #include "llvm/ADT/TypeSwitch.h"
 
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <numbers>
 
 using namespace mlir;
 using namespace tidegate;
 using namespace tidegate::reference;
 
 /// A function of the operands' elements at one place.
-using Scalar = double (*)(const double *);
+using Scalar = std::function<double(const double *)>;
 
 static double orNan(double x, double y, double otherwise) {
   return std::isnan(x) || std::isnan(y) ? std::numeric_limits<double>::quiet_NaN() : otherwise;
@@ -38,6 +40,11 @@ static Scalar scalarOf(Operation *op) {
       .Case([](nn::TanhOp) -> Scalar { return [](const double *x) { return std::tanh(x[0]); }; })
       .Case([](nn::SinOp) -> Scalar { return [](const double *x) { return std::sin(x[0]); }; })
       .Case([](nn::CosOp) -> Scalar { return [](const double *x) { return std::cos(x[0]); }; })
+      .Case([](nn::AngleOp op) -> Scalar {
+        return [base = op.getBase().convertToDouble()](const double *x) {
+          return std::remainder(x[0] * std::pow(base, x[1]), 2 * std::numbers::pi);
+        };
+      })
       .Case([](nn::IsFiniteOp) -> Scalar { return [](const double *x) { return std::isfinite(x[0]) ? 1.0 : 0.0; }; })
       .Case([](nn::StopGradientOp) -> Scalar { return [](const double *x) { return x[0]; }; })
       .Case([](nn::AddOp) -> Scalar { return [](const double *x) { return x[0] + x[1]; }; })

@@ -17,7 +17,7 @@ enum class Builtin {
   // Shapes and products.
   Heads, Flatten, Transpose, Slice, Outer, Diag, Identity, Matmul, Lookup, CausalConv, Concat,
   // Vectors known when compiling, and what looks along time.
-  Iota, Positions, Attention,
+  Iota, Positions, Angles, Attention,
   // The gradient of a scalar.
   Grad,
   // Compile-time numbers.

@@ -2,12 +2,15 @@
 #include "frontends/dsl/Elaborator.h"
 #include "ir/Nn/NnOps.h"
 
+#include <cmath>
+
 using namespace tidegate;
 using namespace tidegate::dsl;
 
-/// [n]: 0, 1, ... n - 1. Inside a scan it is a tensor from outside.
-Value Elaborator::iota(const CallExpr &call, const Value &size) {
-  std::optional<int64_t> count = asInteger(size, call.args[0].value->range, "the size in iota(n)", 1,
+/// [n]: 0, 1, ... n - 1, n an argument of the call. Inside a scan it is a tensor from outside.
+Value Elaborator::iota(const CallExpr &call, const Value &size, size_t argument) {
+  const std::string what = ("the size in " + findBuiltin(call.callee.text)->signature).str();
+  std::optional<int64_t> count = asInteger(size, call.args[argument].value->range, what, 1,
                                            [&](Range r, const llvm::Twine &m) { return error(r, m); });
   if (!count)
     return {};
@@ -42,6 +45,32 @@ Value Elaborator::positions(const CallExpr &call) {
   error(call.range, "expected a function that takes a tensor with T around positions(), but got none: nothing says "
                     "how many tokens there are");
   return {};
+}
+
+/// [...], n, base -> [..., n]: the multiples x * base^i for i below n, less whole turns.
+Value Elaborator::angles(const CallExpr &call, llvm::ArrayRef<Value> args) {
+  const Range range = call.args[0].value->range, baseRange = call.args[2].value->range;
+  if (!isReal(args[0], range, "as x of angles(x, n, base)"))
+    return {};
+  const double base = args[2].isNumber() ? args[2].number.toDouble() : 0;
+  if (!(base > 0) || std::isinf(base)) {
+    error(baseRange, "expected a number above 0 as the base in angles(x, n, base), but got " + describe(args[2]));
+    return {};
+  }
+  Value channels = iota(call, args[1], 1);
+  if (channels.isPoison())
+    return {};
+  Shape column = args[0].shape;
+  column.push_back(1);
+  Value position = reshaped(args[0], column, range);
+  Operand operands[] = {{&position, range}, {&channels, call.args[1].value->range}};
+  llvm::SmallVector<mlir::Value, 2> x;
+  std::optional<Value> result = align("angles(x, n, base)", call.callee.range, operands, x);
+  if (!result)
+    return {};
+  result->tensor = nn::AngleOp::create(region->builder, loc(call.range), x[0], x[1], llvm::APFloat(base));
+  result->origin = call.range;
+  return *result;
 }
 
 /// q [T, H, K], k [T, G, K], v [T, G, V] -> [T, H, V]

@@ -35,6 +35,7 @@ Value Elaborator::evalBuiltin(const BuiltinInfo &info, const CallExpr &call) {
   case Builtin::Matmul: return matmul(call, args[0], args[1]);
   case Builtin::CausalConv: return causalConv(call, args[0], args[1]);
   case Builtin::Concat: return concat(call, args[0], args[1]);
+  case Builtin::Angles: return angles(call, args);
   case Builtin::Attention: return attention(call, args);
   case Builtin::Lookup: return lookupRows(call, args[0], args[1]);
   case Builtin::Diag: {

@@ -147,7 +147,8 @@ private:
   Value concat(const CallExpr &call, const Value &x, const Value &y);
 
   // Positions and attention (ElabAttention.cpp).
-  Value iota(const CallExpr &call, const Value &size);
+  Value iota(const CallExpr &call, const Value &size, size_t argument = 0);
+  Value angles(const CallExpr &call, llvm::ArrayRef<Value> args);
   Value positions(const CallExpr &call);
   Value attention(const CallExpr &call, llvm::ArrayRef<Value> args);
 

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 #include "ir/Nn/NnOps.h"
 
+#include <cmath>
+
 using namespace mlir;
 using namespace tidegate;
 using namespace tidegate::nn;
@@ -91,6 +93,12 @@ void SinOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
 void CosOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
   unaryAdjoint(*this, b, dy, out,
                [](Expr &e, Value x, Value) -> Value { return e.neg(SinOp::create(e.b, e.loc, x)); });
+}
+
+void AngleOp::buildAdjoint(OpBuilder &b, Cotangents dy, Out out) {
+  Expr e{b, getLoc()};
+  Value logarithm = e.mul(e.number(std::log(getBase().convertToDouble()), getChannel()), getChannel());
+  out[0] = e.fit(e.mul(dy[0], ExpOp::create(b, getLoc(), logarithm)), getPosition());
 }
 
 // Piecewise constant, or cut on purpose.

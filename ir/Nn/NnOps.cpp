@@ -5,6 +5,8 @@
 #include "mlir/Interfaces/FunctionInterfaces.h"
 #include "llvm/ADT/SmallBitVector.h"
 
+#include <cmath>
+
 using namespace mlir;
 using namespace tidegate;
 using namespace tidegate::nn;
@@ -108,6 +110,13 @@ Value nn::sumTo(OpBuilder &builder, Location loc, Value value, RankedTensorType 
 //===----------------------------------------------------------------------===//
 // Verifiers
 //===----------------------------------------------------------------------===//
+
+LogicalResult AngleOp::verify() {
+  const double base = getBase().convertToDouble();
+  if (!(base > 0) || std::isinf(base)) // angle_c3
+    return emitOpError("expects a base above 0 and finite, but got ") << base;
+  return success();
+}
 
 LogicalResult ConstantOp::verify() {
   if (!getType().hasStaticShape()) // constant_c1

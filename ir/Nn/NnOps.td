@@ -110,6 +110,23 @@ def Nn_SelectOp : Nn_Elementwise<"select"> {
   let assemblyFormat = "$condition `,` $lhs `,` $rhs attr-dict `:` type($condition) `,` type($lhs) `,` type($rhs)";
 }
 
+def Nn_AngleOp : Nn_Elementwise<"angle"> {
+  let summary = "Angle of a geometric series of frequencies, less whole turns";
+  let description = [{
+    Computes `position * base^channel` less the whole turns in it, in [-pi, pi],
+    computed in double precision whatever the type: in float the product of 4000
+    and a frequency is off by up to 2e-4, which sine and cosine would be too. Its
+    adjoint by the position is `dy * base^channel`, by the channel none.
+
+    Constraints: as for binary ops; (C3) `base` is above 0 and finite.
+
+    Example: `%a = nn.angle %t, %i base 0.1 : tensor<?x?x1xf32>, tensor<8xf32>`
+  }];
+  let arguments = (ins Nn_Float:$position, Nn_Float:$channel, F64Attr:$base);
+  let assemblyFormat = "$position `,` $channel `base` $base attr-dict `:` type($position) `,` type($channel)";
+  let hasVerifier = 1;
+}
+
 def Nn_ConstantOp : Nn_Op<"constant", [Pure,
     DeclareOpInterfaceMethods<DifferentiableOpInterface, ["buildAdjoint"]>,
     DeclareOpInterfaceMethods<ElementwiseOpInterface>]> {

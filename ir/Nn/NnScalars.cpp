@@ -7,6 +7,9 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 
+#include <cmath>
+#include <numbers>
+
 using namespace mlir;
 using namespace tidegate::nn;
 
@@ -85,6 +88,19 @@ Value TanhOp::buildScalar(OpBuilder &b, Location loc, ValueRange x) {
 
 Value SinOp::buildScalar(OpBuilder &b, Location loc, ValueRange x) { return math::SinOp::create(b, loc, x[0]); }
 Value CosOp::buildScalar(OpBuilder &b, Location loc, ValueRange x) { return math::CosOp::create(b, loc, x[0]); }
+
+/// In double: products of whole positions and frequencies keep 1e-10 of a turn up to millions of tokens.
+Value AngleOp::buildScalar(OpBuilder &b, Location loc, ValueRange x) {
+  Scalar s{b, loc};
+  Type type = x[0].getType(), wide = b.getF64Type();
+  auto widened = [&](Value v) { return type == wide ? v : Value(arith::ExtFOp::create(b, loc, wide, v)); };
+  Value position = widened(x[0]), channel = widened(x[1]);
+  Value frequency = s.exp(s.mul(channel, s.number(std::log(getBase().convertToDouble()), channel)));
+  Value turns = s.mul(position, s.mul(frequency, s.number(0.5 / std::numbers::pi, frequency)));
+  Value whole = math::FloorOp::create(b, loc, s.add(turns, s.number(0.5, turns)));
+  Value angle = s.mul(s.sub(turns, whole), s.number(2 * std::numbers::pi, turns));
+  return type == wide ? angle : Value(arith::TruncFOp::create(b, loc, type, angle));
+}
 
 /// x - x is 0 for finite x and NaN otherwise.
 Value IsFiniteOp::buildScalar(OpBuilder &b, Location loc, ValueRange x) {

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 using namespace mlir;
 using namespace tidegate;
@@ -136,6 +137,7 @@ Interval RangeAnalysis::compute(Value value) {
       .Case([&](nn::SoftplusOp) { return rising(of(0), softplus); })
       .Case([&](nn::TanhOp) { return rising(of(0), [](double x) { return std::tanh(x); }); })
       .Case<nn::SinOp, nn::CosOp>([](auto) { return Interval{-1, 1}; })
+      .Case([](nn::AngleOp) { return Interval{-std::numbers::pi, std::numbers::pi}; })
       .Case<nn::GreaterOp, nn::EqualOp, nn::IsFiniteOp>([](auto) { return Interval{0, 1}; })
       .Case<nn::StopGradientOp, nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, nn::BroadcastLikeOp, nn::ReduceMaxOp>(
           [&](auto) { return of(0); })

@@ -95,7 +95,8 @@ bool canInline(Operation *op) {
 
 /// Cost of one element, in additions.
 int64_t ownCost(Operation *op) {
-  if (isa<nn::ExpOp, nn::LogOp, nn::SigmoidOp, nn::SoftplusOp, nn::TanhOp, nn::SinOp, nn::CosOp, CausalOp>(op))
+  if (isa<nn::ExpOp, nn::LogOp, nn::SigmoidOp, nn::SoftplusOp, nn::TanhOp, nn::SinOp, nn::CosOp,
+          nn::AngleOp, CausalOp>(op))
     return 12;
   if (isa<nn::DivOp, nn::SqrtOp, nn::RsqrtOp, nn::PadOp>(op))
     return 4;

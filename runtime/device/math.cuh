@@ -20,6 +20,11 @@ TIDEGATE_DEVICE float softplus(float x) { return ::fmaxf(x, 0.0f) + ::log1pf(::e
 TIDEGATE_DEVICE float tanh(float x) { return ::tanhf(x); }
 TIDEGATE_DEVICE float sin(float x) { return ::sinf(x); }
 TIDEGATE_DEVICE float cos(float x) { return ::cosf(x); }
+/// position * base^channel less whole turns, computed in double.
+TIDEGATE_DEVICE float angle(float position, float channel, double log2Base) {
+  const double turns = double(position) * (::exp2(double(channel) * log2Base) * 0.15915494309189535);
+  return float((turns - ::floor(turns + 0.5)) * 6.283185307179586);
+}
 TIDEGATE_DEVICE float is_finite(float x) { return x - x == 0.0f ? 1.0f : 0.0f; }
 TIDEGATE_DEVICE float stop_gradient(float x) { return x; }
 

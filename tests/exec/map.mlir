@@ -45,7 +45,13 @@ func.func @scalars(%x: tensor<?x?x40xf64>) -> (tensor<?x?x40xf64>, tensor<?x?x40
     %cos = nn.cos %b : tensor<40xf64>
     %sin = nn.sin %b : tensor<40xf64>
     %abs = nn.abs %a : tensor<40xf64>
-    %waves = nn.mul %sin, %cos : tensor<40xf64>, tensor<40xf64>
+    %i = nn.iota : tensor<40xf64>
+    %ten = nn.constant 1000.0 : tensor<f64>
+    %far = nn.mul %a, %ten : tensor<40xf64>, tensor<f64>
+    %angle = nn.angle %far, %i base 0.7 : tensor<40xf64>, tensor<40xf64>
+    %turned = nn.sin %angle : tensor<40xf64>
+    %wave = nn.mul %sin, %cos : tensor<40xf64>, tensor<40xf64>
+    %waves = nn.mul %wave, %turned : tensor<40xf64>, tensor<40xf64>
     %root = nn.sqrt %abs : tensor<40xf64>
     %log = nn.log %abs : tensor<40xf64>
     %zero = nn.constant 0.0 : tensor<f64>

@@ -26,7 +26,8 @@ int64_t bytesOf(RankedTensorType type) {
 
 /// Cost of one element, in additions.
 int64_t ownCost(Operation *op) {
-  if (isa<nn::ExpOp, nn::LogOp, nn::SigmoidOp, nn::SoftplusOp, nn::TanhOp, nn::SinOp, nn::CosOp>(op))
+  if (isa<nn::ExpOp, nn::LogOp, nn::SigmoidOp, nn::SoftplusOp, nn::TanhOp, nn::SinOp, nn::CosOp,
+          nn::AngleOp>(op))
     return 12;
   if (isa<nn::DivOp, nn::SqrtOp, nn::RsqrtOp, nn::SelectOp, nn::PlaceOp, nn::PadOp, rec::ResetOp>(op))
     return 4;

@@ -234,6 +234,12 @@ static std::string literal(double value) {
   return text + "f";
 }
 
+static std::string doubleLiteral(double value) {
+  std::string text;
+  llvm::raw_string_ostream(text) << llvm::format("%.17e", value);
+  return text;
+}
+
 Element ElementEmitter::compute(Value value, ArrayRef<Index> index) {
   if (auto element = leaf(value, index))
     return *element;
@@ -254,6 +260,8 @@ Element ElementEmitter::apply(Operation *op, RankedTensorType type, ArrayRef<Ind
     std::string call = "op::" + op->getName().stripDialect().str() + "(";
     for (auto [i, operand] : llvm::enumerate(operands))
       call += (i ? ", " : "") + at(operand);
+    if (auto angle = dyn_cast<nn::AngleOp>(op))
+      call += ", " + doubleLiteral(std::log2(angle.getBase().convertToDouble()));
     return define("float", isVector, call + ")");
   }
   // What a lane index reads as where each lane computes for itself.

@@ -41,6 +41,14 @@ func.func @select_c1(%c: tensor<2xf32>, %x: tensor<8xf32>) {
 
 // -----
 
+func.func @angle_c3(%x: tensor<4x1xf32>, %i: tensor<8xf32>) {
+  // expected-error @+1 {{expects a base above 0 and finite, but got -2}}
+  %0 = nn.angle %x, %i base -2.0 : tensor<4x1xf32>, tensor<8xf32>
+  return
+}
+
+// -----
+
 func.func @constant_c1() {
   // expected-error @below {{expects a static result shape, but got 'tensor<?x2xf32>'}}
   %0 = nn.constant 1.0 : tensor<?x2xf32>

@@ -59,6 +59,14 @@ func.func @broadcasting_repeats_ones_on_both_sides(%x: tensor<4x1x3xf64>, %y: te
   return %0 : tensor<4x5x3xf64>
 }
 
+// CHECK-LABEL: func.func @angles
+func.func @angles(%t: tensor<?x?x1xf32>, %i: tensor<8xf32>) -> tensor<?x?x8xf32> {
+  // CHECK: nn.angle %{{.*}}, %{{.*}} base 1.000000e-01 : tensor<?x?x1xf32>, tensor<8xf32>
+  // GENERIC: "nn.angle"(%{{.*}}, %{{.*}}) <{base = 1.000000e-01 : f64}> : (tensor<?x?x1xf32>, tensor<8xf32>) -> tensor<?x?x8xf32>
+  %0 = nn.angle %t, %i base 0.1 : tensor<?x?x1xf32>, tensor<8xf32>
+  return %0 : tensor<?x?x8xf32>
+}
+
 // CHECK-LABEL: func.func @shapes
 func.func @shapes(%x: tensor<?x?x6x4xf32>, %s: tensor<?x?x1x4xf32>) {
   // CHECK: nn.constant 5.000000e-01 : tensor<2x3xf32>

@@ -33,6 +33,18 @@ TEST(InterpreterTest, UnaryOps) {
   expectNear(unary("stop_gradient", {5}), {1}, {5});
 }
 
+// Position 1000 at frequencies 1 and 1/10, less 159 and 16 turns.
+TEST(InterpreterTest, AnglesAreLessWholeTurns) {
+  Module m(R"(func.func @f(%x: tensor<2x1xf32>, %y: tensor<2xf32>) -> tensor<2x2xf32> {
+    %z = nn.angle %x, %y base 0.1 : tensor<2x1xf32>, tensor<2xf32>
+    return %z : tensor<2x2xf32>
+  })");
+  auto results = m.run("f", {numbers({2, 1}, {1000, -3}), numbers({2}, {0, 1})});
+  ASSERT_EQ(results.size(), 1u);
+  const double turn = 6.283185307179586;
+  expectNear(results[0], {2, 2}, {1000 - 159 * turn, 100 - 16 * turn, -3, -0.3});
+}
+
 static reference::Tensor binary(const std::string &op, Numbers x, Numbers y) {
   Module m("func.func @f(%x: tensor<2x1xf32>, %y: tensor<3xf32>) -> tensor<2x3xf32> {\n %z = nn." + op +
            " %x, %y : tensor<2x1xf32>, tensor<3xf32>\n return %z : tensor<2x3xf32>\n}");

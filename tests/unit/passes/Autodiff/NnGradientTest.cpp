@@ -94,6 +94,16 @@ TEST(NnGradientTest, Select) {
                  2);
 }
 
+TEST(NnGradientTest, AnglesOfPositions) {
+  expectGradient(R"(func.func @f(%x: tensor<?x?x1xf64>) -> tensor<?x?x$Kxf64> {
+    %i = nn.iota : tensor<$Kxf64>
+    %a = nn.angle %x, %i base 0.3 : tensor<?x?x1xf64>, tensor<$Kxf64>
+    %z = nn.sin %a : tensor<?x?x$Kxf64>
+    return %z : tensor<?x?x$Kxf64>
+  })",
+                 2);
+}
+
 TEST(NnGradientTest, SelectKeepsTheOtherBranchOutOfTheGradient) {
   Module m(R"(func.func @f(%x: tensor<2xf64>) -> tensor<2xf64> {
     %one = nn.constant 1.0 : tensor<f64>
