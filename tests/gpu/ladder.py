@@ -1,6 +1,6 @@
 """`tidegate verify --device cuda` over models, ranks, lengths and widths, many at a time.
 
-    python3 tests/gpu/ladder.py TIDEGATE [GROUP]... [--lengths T,T] [--part I/N] [--jobs N] [--seconds S] [--log FILE]
+    python3 tests/gpu/ladder.py TIDEGATE [GROUP]... [OPTION]...
 
 TIDEGATE is the command line of a build. Every run holds f32 and bf16 on the GPU against the fp64 token form on the
 CPU, by tensor and by row. Groups: `lengths`, five bare scans of tidegate.fla at every length; `widths`, the bare gated
@@ -9,9 +9,10 @@ tests/golden in f32; `models`, GLA, DeltaNet, Gated DeltaNet and LaCT at a low a
 Gated DeltaProduct, each at every length. Without names all run, cheap runs first.
 
 One line per run as it ends, with the failed rows of one that does not hold; then per group how many held and the
-largest share of a bound. `--lengths` replaces the lengths, `--part` takes every N-th run from the I-th. `--log` keeps
-results in FILE; runs whose result is there already are not run again, so that the same call goes on where the last one
-ran out of its seconds. Exits 1 if a run does not hold, or has not come to its end.
+largest share of a bound. `--lengths` replaces the lengths, `--precision` compares one precision only, `--part`
+takes every N-th run from the I-th. `--log` keeps results in FILE; runs whose result is there already are not run again,
+so that the same call goes on where the last one ran out of its seconds. Exits 1 if a run does not hold, or has not come
+to its end.
 """
 
 import argparse
@@ -72,12 +73,14 @@ def runs(groups, lengths):
     return [run for cost, run in sorted(found, key=lambda costed: costed[0])]
 
 
-def verify(binary, run, ends):
+def verify(binary, run, options, ends):
     """The run's report, or none and why."""
     limit = ends - time.monotonic()
     if limit < 1:
         return None, "not started: out of time"
-    command = [binary, "verify", *run[2], "--device", "cuda", "--format", "json", "--all", "--threads", "2"]
+    if run[0] == "golden":
+        options = []  # in f32 anyway
+    command = [binary, "verify", *run[2], *options, "--device", "cuda", "--format", "json", "--all", "--threads", "2"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
     except subprocess.TimeoutExpired:
@@ -145,6 +148,7 @@ def main():
     parser.add_argument("groups", nargs="*", metavar="GROUP")
     parser.add_argument("--lengths", type=lambda text: list(map(int, text.split(","))), default=LENGTHS, metavar="T,T",
                         help="of `lengths` and `models` (default %(default)s)")
+    parser.add_argument("--precision", choices=["f32", "bf16"], help="compare no other with f64")
     parser.add_argument("--part", type=part, default=(1, 1), metavar="I/N", help="every N-th run from the I-th")
     parser.add_argument("--jobs", type=int, default=8, help="runs at a time (default 8)")
     parser.add_argument("--seconds", type=float, default=540, help="for all of them (default 540)")
@@ -158,10 +162,11 @@ def main():
     chosen = runs(given.groups or known, given.lengths)[index - 1::count]
     logged = read_log(given.log)
     summary = Summary(len(chosen))
+    options = ["--precision", given.precision] if given.precision else []
 
     def timed(run):
         began = time.monotonic()
-        return run, *verify(given.binary, run, ends), time.monotonic() - began
+        return run, *verify(given.binary, run, options, ends), time.monotonic() - began
 
     for group, name, _ in chosen:
         if (group, name) in logged:

@@ -130,6 +130,10 @@ TEST_F(CommandsTest, VerifyWithoutGoldenClimbsTheLadder) {
   EXPECT_EQ(run.code, 0) << run.out << run.err;
   EXPECT_TRUE(contains(run.out, "comparisons hold")) << run.out;
   EXPECT_TRUE(contains(run.out, "gradients, chunk = differences")) << run.out;
-  expectFailure(2, "verify m.tg --precision f64", "needs --golden");
+  run = tool("verify m.tg --set V=12 --seq 20 --precision f32");
+  EXPECT_EQ(run.code, 0) << run.out << run.err;
+  EXPECT_TRUE(contains(run.out, "f32 decoding")) << run.out;
+  EXPECT_FALSE(contains(run.out, "differences")) << run.out;
+  expectFailure(2, "verify m.tg --form token", "needs --golden");
   expectFailure(1, "verify m.tg --golden nowhere", "cannot open 'nowhere/config.json'");
 }

@@ -10,6 +10,7 @@
 #include "tests/unit/cli/ToolRun.h"
 #include "tests/unit/runtime/BigramModel.h"
 
+#include <bit>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -157,7 +158,7 @@ TEST(LadderTest, HoldsForTheSameMathematics) {
   BigramModel<double> token(11), chunk(11);
   BigramModel<float> single(11);
   VerifyReport report;
-  climbLadder({token, chunk, single}, {2, {1, 3, 20}, 4}, report);
+  climbLadder({chunk, &token, &single}, {2, {1, 3, 20}, 4}, report);
   EXPECT_TRUE(report.holds());
   EXPECT_GT(report.rows.size(), 12u);
 }
@@ -168,9 +169,32 @@ TEST(LadderTest, SeesAWrongGradientByDifferencesAlone) {
   token.gradientError = chunk.gradientError = 1e-4;
   single.gradientError = 1e-4;
   VerifyReport report;
-  climbLadder({token, chunk, single}, {2, {20}, 4}, report);
+  climbLadder({chunk, &token, &single}, {2, {20}, 4}, report);
   EXPECT_FALSE(report.holds());
   for (const CheckRow &row : report.rows)
     if (!row.holds())
       EXPECT_TRUE(contains(row.check, "differences")) << row.check;
+}
+
+// f32 in the place of bf16: on weights that bfloat16 holds it is far more exact than what is asked.
+TEST(LadderTest, BfloatIsHeldOnWeightsItHolds) {
+  BigramModel<double> chunk(11);
+  BigramModel<float> half(11);
+  VerifyReport report;
+  climbLadder({.chunk64 = chunk, .chunk16 = &half}, {2, {20}, 4}, report);
+  ASSERT_FALSE(report.rows.empty());
+  for (const CheckRow &row : report.rows) {
+    EXPECT_TRUE(contains(row.check, "bf16 = f64")) << row.check;
+    EXPECT_LT(row.error, 1e-5) << row.check << " " << row.tensor;
+  }
+  for (size_t p = 0; p < half.parameters().size(); ++p)
+    for (int64_t i = 0; i < half.parameter(p).elements; ++i) {
+      const float weight = float(half.parameter(p).get(i));
+      EXPECT_EQ(std::bit_cast<uint32_t>(weight) & 0xffff, 0u) << weight;
+      EXPECT_EQ(chunk.parameter(p).get(i), weight);
+    }
+  half.gradientError = 1;
+  VerifyReport wrong;
+  climbLadder({.chunk64 = chunk, .chunk16 = &half}, {2, {20}, 4}, wrong);
+  EXPECT_FALSE(wrong.holds());
 }

@@ -138,7 +138,7 @@ VerifyReport climb(const Scan &scan, EntryProgram &chunk16, int64_t T) {
   auto token64 = compile(Precision::F64, ScanForm::Token), chunk64 = compile(Precision::F64, ScanForm::Chunk),
        chunk32 = compile(Precision::F32, ScanForm::Chunk);
   VerifyReport report;
-  climbEntryLadder(scan.entry, {*token64, *chunk64, *chunk32, &chunk16}, {2, {T}, 1},
+  climbEntryLadder(scan.entry, {*token64, chunk64.get(), chunk32.get(), &chunk16}, {2, {T}, 1},
                    {{}, steadyRanges(scan.source, scan.entry, {}, scan.sizes)}, report);
   return report;
 }

@@ -64,23 +64,35 @@ CompileOptions formOf(CompileOptions options, Precision precision, ScanForm form
   return options;
 }
 
+/// Without --precision everything is compared.
+bool compares(const CommandLine &line, const CompileOptions &options, Precision precision) {
+  if (precision == Precision::BF16 && options.target != Target::Cuda)
+    return false;
+  return !line.has("precision") || options.precision == precision;
+}
+
 VerifyReport verifyModel(const CommandLine &line, const ProgramSource &source, const CompileOptions &options) {
   auto compile = [&](Precision precision, ScanForm form, bool documents = false) {
     return compileModel(source, formOf(options, precision, form, documents));
   };
-  auto token64 = compile(Precision::F64, ScanForm::Token), chunk64 = compile(Precision::F64, ScanForm::Chunk),
-       chunk32 = compile(Precision::F32, ScanForm::Chunk);
-  std::unique_ptr<train::Model> documents64, documents32;
-  if (separatesDocuments(source)) {
-    documents64 = compile(Precision::F64, ScanForm::Chunk, /*documents=*/true);
-    documents32 = compile(Precision::F32, ScanForm::Chunk, /*documents=*/true);
+  const bool documents = separatesDocuments(source);
+  auto chunk64 = compile(Precision::F64, ScanForm::Chunk);
+  std::unique_ptr<train::Model> token64, documents64, chunk32, documents32, chunk16;
+  if (compares(line, options, Precision::F64)) {
+    token64 = compile(Precision::F64, ScanForm::Token);
+    if (documents)
+      documents64 = compile(Precision::F64, ScanForm::Chunk, documents);
   }
-  VerifyReport report;
-  std::unique_ptr<train::Model> chunk16;
-  if (options.target == Target::Cuda)
+  if (compares(line, options, Precision::F32)) {
+    chunk32 = compile(Precision::F32, ScanForm::Chunk);
+    if (documents)
+      documents32 = compile(Precision::F32, ScanForm::Chunk, documents);
+  }
+  if (compares(line, options, Precision::BF16))
     chunk16 = compile(Precision::BF16, ScanForm::Chunk);
-  climbLadder({*token64, *chunk64, *chunk32, documents64.get(), documents32.get(), chunk16.get()}, sizesOf(line),
-              report);
+  VerifyReport report;
+  climbLadder({*chunk64, token64.get(), chunk32.get(), documents64.get(), documents32.get(), chunk16.get()},
+              sizesOf(line), report);
   return report;
 }
 
@@ -127,25 +139,25 @@ void verifyEntry(const CommandLine &line, const ProgramSource &source, const Com
   auto compile = [&](Precision precision, ScanForm form) {
     return compileEntry(source, entry.name, formOf(options, precision, form), shapes, sizes);
   };
-  auto token64 = compile(Precision::F64, ScanForm::Token), chunk64 = compile(Precision::F64, ScanForm::Chunk),
-       chunk32 = compile(Precision::F32, ScanForm::Chunk);
+  auto token64 = compile(Precision::F64, ScanForm::Token);
+  auto compared = [&](Precision precision) {
+    return compares(line, options, precision) ? compile(precision, ScanForm::Chunk) : nullptr;
+  };
+  auto chunk64 = compared(Precision::F64), chunk32 = compared(Precision::F32), chunk16 = compared(Precision::BF16);
   LadderInputs inputs;
   if (file)
     for (const ValueSpec &spec : token64->inputs())
       inputs.given.emplace(spec.name, file->tensor(spec.name).to(spec.dtype));
   else
     inputs.ranges = drawRanges(source, entry, sizes);
-  std::unique_ptr<EntryProgram> chunk16;
-  if (options.target == Target::Cuda)
-    chunk16 = compile(Precision::BF16, ScanForm::Chunk);
-  climbEntryLadder(entry.name, {*token64, *chunk64, *chunk32, chunk16.get()}, sizesOf(line), inputs, report);
+  climbEntryLadder(entry.name, {*token64, chunk64.get(), chunk32.get(), chunk16.get()}, sizesOf(line), inputs, report);
 }
 
 VerifyReport verifyForms(const CommandLine &line, const ProgramSource &source, const CompileOptions &options) {
-  for (const char *name : {"precision", "form", "documents"})
+  for (const char *name : {"form", "documents"})
     if (line.has(name))
-      throw UsageError(std::string("option '--") + name + "' needs --golden: without it every precision and form is "
-                                                          "compared, and packed documents");
+      throw UsageError(std::string("option '--") + name + "' needs --golden: without it both forms are compared, and "
+                                                          "packed documents");
   if (line.has("inputs") && !line.has("entry"))
     throw UsageError("option '--inputs' needs --entry: it holds the tensors of one function");
   const std::vector<EntryPoint> entries = entryPoints(source);
@@ -197,11 +209,12 @@ std::optional<VerifyReport> reportOf(CommandLine &line, std::span<const std::str
 CommandLine commandLine() {
   return CommandLine("verify", "FILE",
                      "Checks a program's model. With --golden: logits, loss, every gradient and five AdamW losses\n"
-                     "against a reference's, in f64 and f32. Without: token form, chunk form, derived gradients, finite\n"
-                     "differences, decoding, packed documents and f32 against each other, on random weights; with --device\n"
-                     "cuda f32 and bf16 run on the GPU, bf16 within the share of bfloat16, by tensor and by row. Of a program\n"
-                     "without a model every fn and layer is checked so, on random inputs. Exit code 0 only if everything\n"
-                     "holds.");
+                     "against a reference's, in f64 and f32. Without: token form, chunk form, derived gradients,\n"
+                     "finite differences, decoding, packed documents and f32 against each other, on random\n"
+                     "weights; with --device cuda f32 and bf16 run on the GPU, bf16 within the share of bfloat16,\n"
+                     "by tensor and by row. --precision leaves out what is not of that precision. Of a program\n"
+                     "without a model every fn and layer is checked so, on random inputs. Exit code 0 only if\n"
+                     "everything holds.");
 }
 
 } // namespace

@@ -10,9 +10,11 @@
 
 namespace tidegate::tool {
 
-/// The same entry, compiled several ways. Their specs differ in type only.
+/// The same entry, compiled several ways, each held to the token form in f64; those
+/// that are null are left out. Their specs differ in type only.
 struct LadderEntries {
-  EntryProgram &token64, &chunk64, &chunk32;
+  EntryProgram &token64;
+  EntryProgram *chunk64 = nullptr, *chunk32 = nullptr;
   EntryProgram *chunk16 = nullptr; ///< bf16 on the GPU; null on the CPU.
 };
 

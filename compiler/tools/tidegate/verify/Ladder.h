@@ -11,9 +11,10 @@
 
 namespace tidegate::tool {
 
-/// The same program, compiled several ways.
+/// The same program, compiled several ways; rungs of those that are null are left out.
 struct LadderModels {
-  train::Model &token64, &chunk64, &chunk32;
+  train::Model &chunk64;
+  train::Model *token64 = nullptr, *chunk32 = nullptr;
   train::Model *documents64 = nullptr; ///< Chunk form with documents; null if the program does not separate them.
   train::Model *documents32 = nullptr; ///< The same in f32.
   train::Model *chunk16 = nullptr;     ///< bf16 on the GPU; null on the CPU.

@@ -114,7 +114,8 @@ RmsErrors tidegate::tool::rmsErrors(runtime::HostSpan a, runtime::HostSpan b, in
       return {difference, difference};
     sum += difference;
     if (difference > 0)
-      errors.row = std::max(errors.row, std::sqrt(difference / double(width)) / std::max(std::sqrt(square / double(width)), whole));
+      errors.row = std::max(errors.row, std::sqrt(difference / double(width)) /
+                                            std::max(std::sqrt(square / double(width)), whole));
   }
   if (sum > 0)
     errors.whole = std::sqrt(sum / double(a.elements)) / whole;
