@@ -3,10 +3,11 @@
     python3 tests/gpu/ladder.py TIDEGATE [GROUP]... [OPTION]...
 
 TIDEGATE is the command line of a build. Every run holds f32 and bf16 on the GPU against the fp64 token form on the
-CPU, by tensor and by row. Groups: `lengths`, five bare scans of tidegate.fla at every length; `widths`, the bare gated
-delta rule and gated linear attention at every pair of key and value widths; `golden`, the reference models of
-tests/golden in f32; `models`, GLA, DeltaNet, Gated DeltaNet and LaCT at a low and at full rank, KDA, RWKV-7, Mamba-2,
-Gated DeltaProduct, each at every length. Without names all run, cheap runs first.
+CPU, by tensor and by row. Groups: `lengths`, five bare scans of tidegate.fla at every length; `widths`, the bare scans
+of the gated delta rule, GLA, KDA, RWKV-7 and Mamba-2 at every pair of key and value widths, and Gated DeltaProduct with
+both the same; `golden`, the reference models of tests/golden in f32; `models`, GLA, DeltaNet, Gated DeltaNet and LaCT
+at a low and at full rank, KDA, RWKV-7, Mamba-2, Gated DeltaProduct, each at every length. Without names all run, cheap
+runs first.
 
 One line per run as it ends, with the failed rows of one that does not hold; then per group how many held and the
 largest share of a bound. `--lengths` replaces the lengths, `--precision` compares one precision only, `--part`
@@ -40,36 +41,44 @@ MODELS = {
 }
 FLA = "frontends/python/tidegate/fla/"
 SCANS = {"gla": FLA + "gla.tg", "simple_gla": FLA + "simple_gla.tg", "delta_rule": FLA + "delta.tg",
-         "gated_delta_rule": FLA + "delta.tg", "kda": FLA + "delta.tg"}
+         "gated_delta_rule": FLA + "delta.tg", "kda": FLA + "delta.tg",
+         "goose_scan": "examples/rwkv7/rwkv7.tg", "state_space": "examples/mamba2/mamba2.tg"}
+LONG = ["gla", "simple_gla", "delta_rule", "gated_delta_rule", "kda"]
+WIDE = ["gated_delta_rule", "gla", "kda", "goose_scan", "state_space"]
 
 
 def entry(name, T, K, V):
-    sizes = {"H": 2, "HV": 2, "K": K, "V": V}
+    sizes = {"H": 2, "HV": 2, "G": 2, "K": K, "V": V, "N": K, "P": V}
     source = (ROOT / SCANS[name]).read_text().split(f"fn {name}(", 1)[1].split(")", 1)[0]
-    known = [part for size, n in sizes.items() if f" {size}]" in source or f" {size}," in source
+    known = [part for size, n in sizes.items() if f" {size}]" in source or f" {size}," in source or f"[{size}]" in source
              for part in ("--size", f"{size}={n}")]
     return [SCANS[name], "--entry", name, *known, "--batch", "1", "--seq", str(T)]
+
+
+def model(name, sets, T):
+    parts = [part for value in [*SMALL, *sets.split()] for part in ("--set", value)]
+    return [f"examples/{name}/{name}.tg", *parts, "--batch", "1", "--seq", str(T)]
 
 
 def runs(groups, lengths):
     """(group, name, arguments) of each run, cheap ones first."""
     found = []  # with T times numbers in a state, about, before each
-    for name in SCANS if "lengths" in groups else ():
+    for name in LONG if "lengths" in groups else ():
         for T in lengths:
             found.append((T * 64 * 64, ("lengths", f"{name}, T {T}", entry(name, T, 64, 64))))
-    for name in ("gated_delta_rule", "gla") if "widths" in groups else ():
-        for K in WIDTHS:
+    for K in WIDTHS if "widths" in groups else ():
+        for name in WIDE:
             for V in WIDTHS:
                 found.append((65 * K * V, ("widths", f"{name} {K} x {V}", entry(name, 65, K, V))))
+        one = model("delta_product", f"H=1 head_dim={K} mlp_width=48", 65)
+        found.append((2 * 65 * K * K, ("widths", f"delta_product {K} x {K}", one)))
     for folder in sorted((ROOT / "tests/golden").glob("*/")) if "golden" in groups else ():
-        model = folder.name.rsplit("_r", 1)[0]
-        arguments = [f"examples/{model}/{model}.tg", "--golden", str(folder), "--precision", "f32"]
+        example = folder.name.rsplit("_r", 1)[0]
+        arguments = [f"examples/{example}/{example}.tg", "--golden", str(folder), "--precision", "f32"]
         found.append((100 * 64 * 64, ("golden", folder.name, arguments)))
-    for name, (model, sets) in MODELS.items() if "models" in groups else ():
+    for name, (example, sets) in MODELS.items() if "models" in groups else ():
         for T in lengths:
-            sets_of = [part for value in [*SMALL, *sets.split()] for part in ("--set", value)]
-            arguments = [f"examples/{model}/{model}.tg", *sets_of, "--batch", "1", "--seq", str(T)]
-            found.append((2 * T * 64 * 64, ("models", f"{name}, T {T}", arguments)))
+            found.append((2 * T * 64 * 64, ("models", f"{name}, T {T}", model(example, sets, T))))
     return [run for cost, run in sorted(found, key=lambda costed: costed[0])]
 
 
