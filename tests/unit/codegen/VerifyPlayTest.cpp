@@ -2,9 +2,7 @@
 // The ladder of a function with its kernels in bfloat16 played on the CPU: what holds
 // here holds on a GPU to the order of sums within a product, at the same bounds.
 //===----------------------------------------------------------------------===//
-#include "compiler/CodeGen/CUDA/Kernels.h"
-#include "compiler/Driver/Pipeline.h"
-#include "compiler/Plan/PlanBuilder.h"
+#include "compiler/Driver/CudaModel.h"
 #include "compiler/tools/tidegate/verify/EntryLadder.h"
 #include "runtime/core/Executor.h"
 #include "tests/unit/codegen/PlayedKernels.h"
@@ -13,7 +11,6 @@
 
 using namespace tidegate;
 using namespace tidegate::tool;
-using mlir::func::FuncOp;
 using Tensors = EntryProgram::Tensors;
 
 namespace {
@@ -80,23 +77,21 @@ private:
     CompileOptions options;
     options.target = Target::Cuda;
     options.precision = Precision::BF16;
-    for (options.chunk = 64; options.chunk >= 16; options.chunk /= 2) { // As CudaModel.cpp chooses it.
-      Compilation compilation(options);
-      LoadedProgram program(scan.source);
+    Compilation compilation(options);
+    LoadedProgram program(scan.source);
+    const auto build = [&] {
       dsl::GenerateOptions generate;
       generate.entry = scan.entry;
       generate.dims = scan.sizes;
       auto module = compilation.generate(program, generate);
-      FuncOp function = compilation.lowerEntry(*module, isVjp);
+      compilation.lowerEntry(*module, isVjp);
       compilation.fuse(*module);
-      cuda::KernelSet kernels(/*bf16=*/true, /*mayShrink=*/options.chunk > 16);
-      auto plan = buildPlan(function, kernels);
-      if (failed(plan))
-        continue;
-      played::playKernels(*plan, kernels.kernels());
-      return std::move(*plan);
-    }
-    throw std::runtime_error("no plan of " + scan.entry + " fits a block");
+      return module;
+    };
+    const std::string name = isVjp ? scan.entry + ".vjp" : scan.entry;
+    PlannedKernels planned = planKernels(compilation, build, llvm::StringRef(name));
+    played::playKernels(planned.plans.front(), planned.kernels.kernels());
+    return std::move(planned.plans.front());
   }
 
   Scan scan;
