@@ -175,6 +175,7 @@ private:
   /// Operands of the scan with rows of tokens first, which give B and T; one with all heads is among them.
   SmallVector<unsigned> order(const llvm::SmallSetVector<unsigned, 8> &operands) {
     SmallVector<unsigned> result(operands.begin(), operands.end());
+    llvm::sort(result);
     auto isToken = [&](unsigned i) { return scan.kindOf(i) == OperandKind::Token; };
     auto headsOf = [&](unsigned i) {
       const unsigned at = scan.kindOf(i) == OperandKind::Row ? 1 : scan.kindOf(i) == OperandKind::Head ? 0 : 2;
