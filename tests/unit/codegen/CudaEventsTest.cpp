@@ -371,23 +371,17 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Wide, CudaEventsTest,
     testing::Values(
-        Program{"keys_decay_delta", kDelta + ", a: [T, H, K], beta: [T, H], S0: [H, K, V]", R"(
-    state S: [K, V] = S0
-    S = diag(exp(a[t, h])) . S
-    S = S + beta[t, h] * outer(k[t, h], v[t, h] - k[t, h] . S)
-    o[t, h] = q[t, h] . S
-)", 0, 1, 256, 256}.of(1, 70),
         Program{"keys_decay_delta_documents", kDelta + ", a: [T, H, K], beta: [T, H], S0: [H, K, V]", R"(
     state S: [K, V] = S0
     S = diag(exp(a[t, h])) . S
     S = S + beta[t, h] * outer(k[t, h], v[t, h] - k[t, h] . S)
     o[t, h] = q[t, h] . S
-)", 0, 1, 256, 16, /*documents=*/true}.of(1, 70),
+)", 0, 1, 256, 16, /*documents=*/true}.of(1, 37),
         Program{"keys_decay_documents", kDelta + ", a: [T, H, K], S0: [H, K, V]", R"(
     state S: [K, V] = S0
     S = diag(exp(a[t, h])) . S + outer(k[t, h], v[t, h])
     o[t, h] = q[t, h] . S
-)", 0, 1, 192, 80, /*documents=*/true}.of(1, 70),
+)", 0, 1, 192, 80, /*documents=*/true}.of(1, 37),
         Program{"gated_delta_documents", kDelta + ", g: [T, H], beta: [T, H], S0: [H, K, V]", R"(
     state S: [K, V] = S0
     S = exp(g[t, h]) * S
