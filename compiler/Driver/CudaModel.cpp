@@ -35,30 +35,40 @@ Engine &tidegate::cudaEngine() {
   return engine;
 }
 
-CudaPlans tidegate::planForCuda(Compilation &compilation, BuildModule build, llvm::ArrayRef<llvm::StringRef> entries) {
+PlannedKernels tidegate::planKernels(Compilation &compilation, BuildModule build,
+                                     llvm::ArrayRef<llvm::StringRef> entries) {
   constexpr int64_t kMostTokens = 64, kFewestTokens = 16; // of a chunk; rows of a tile
-  const int64_t given = compilation.options.chunk;
-  cuda::KernelSet kernels(false);
-  CudaPlans result;
-  for (int64_t chunk = given ? given : kMostTokens;; chunk /= 2) {
-    const bool mayShrink = given == 0 && chunk > kFewestTokens;
-    compilation.options.chunk = chunk;
-    kernels = cuda::KernelSet(compilation.options.precision == Precision::BF16, mayShrink);
-    result.plans.clear();
-    auto module = build();
-    for (llvm::StringRef name : entries) {
-      auto plan = buildPlan(module->lookupSymbol<mlir::func::FuncOp>(name), kernels);
-      if (failed(plan))
-        break;
-      result.plans.push_back(std::move(*plan));
+  const int64_t given = compilation.options.chunk, most = given ? given : kMostTokens,
+                fewest = given ? given : kFewestTokens;
+  for (bool cuts : {false, true}) // What fits uncut is faster.
+    for (int64_t chunk = most; chunk >= fewest; chunk /= 2) {
+      const bool isLast = cuts && chunk == fewest;
+      PlannedKernels result{
+          {}, cuda::KernelSet(compilation.options.precision == Precision::BF16, /*mayShrink=*/!isLast, cuts)};
+      compilation.options.chunk = chunk;
+      compilation.cutsScans = cuts;
+      auto module = build();
+      for (llvm::StringRef name : entries) {
+        auto plan = buildPlan(module->lookupSymbol<mlir::func::FuncOp>(name), result.kernels);
+        if (failed(plan))
+          break;
+        result.plans.push_back(std::move(*plan));
+      }
+      compilation.options.chunk = given;
+      compilation.cutsScans = false;
+      if (result.plans.size() == entries.size())
+        return result;
+      if (!result.kernels.wantsLess())
+        compilation.fail();
     }
-    compilation.options.chunk = given;
-    if (result.plans.size() == entries.size())
-      break;
-    if (!kernels.wantsSmallerChunks())
-      compilation.fail();
-  }
-  for (const cuda::KernelSource &kernel : kernels.kernels()) {
+  llvm_unreachable("the last kernels that do not fit are an error");
+}
+
+CudaPlans tidegate::planForCuda(Compilation &compilation, BuildModule build, llvm::ArrayRef<llvm::StringRef> entries) {
+  PlannedKernels planned = planKernels(compilation, build, entries);
+  CudaPlans result;
+  result.plans = std::move(planned.plans);
+  for (const cuda::KernelSource &kernel : planned.kernels.kernels()) {
     KernelText &text = result.kernels.emplace_back();
     text.program.name = kernel.name;
     text.program.source = kernel.text;

@@ -1,7 +1,7 @@
 //===- CudaModel.h - A compiled model on the GPU ----------------*- C++ -*-===//
 #pragma once
 
-#include "compiler/CodeGen/CUDA/KernelSource.h"
+#include "compiler/CodeGen/CUDA/Kernels.h"
 #include "compiler/Driver/Pipeline.h"
 #include "runtime/cuda/Executor.h"
 #include "runtime/train/Model.h"
@@ -18,6 +18,17 @@ std::unique_ptr<train::Model> compileCudaModel(const ProgramSource &source, cons
 /// Makes a fused module for the options of a compilation.
 using BuildModule = llvm::function_ref<mlir::OwningOpRef<mlir::ModuleOp>()>;
 
+/// Functions of a module as plans, and their kernels.
+struct PlannedKernels {
+  std::vector<runtime::Plan> plans; ///< One per entry.
+  cuda::KernelSet kernels;
+};
+
+/// Plans `entries` of the module that `build` makes. While a block's shared memory does not hold their kernels `build`
+/// is called again: unless the options say how large chunks are, with smaller ones; then with scans that are cut, in
+/// chunks from the largest again. Needs no GPU. Errors are diagnostics of `compilation`.
+PlannedKernels planKernels(Compilation &compilation, BuildModule build, llvm::ArrayRef<llvm::StringRef> entries);
+
 /// Functions of a module as plans, and the text of their kernels.
 struct CudaPlans {
   std::vector<runtime::Plan> plans; ///< One per entry.
@@ -25,9 +36,7 @@ struct CudaPlans {
   std::vector<cuda::KernelOrigin> origins; ///< One per kernel.
 };
 
-/// Plans `entries` of the module that `build` makes. Unless the options say how large chunks are, `build` is called
-/// again with smaller ones while a block's shared memory does not hold them. Needs no GPU. Errors are diagnostics of
-/// `compilation`.
+/// planKernels, with kernels as NVRTC takes them.
 CudaPlans planForCuda(Compilation &compilation, BuildModule build, llvm::ArrayRef<llvm::StringRef> entries);
 
 /// Functions of a fused module, ready to run on the GPU.

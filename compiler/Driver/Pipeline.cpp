@@ -175,6 +175,9 @@ void Compilation::toTiles(ModuleOp module) {
   check(pm.run(module));
 }
 
+/// Numbers of a state at most in a chain where scans are cut: 16 x 256.
+static constexpr int64_t kCutElements = 4096;
+
 void Compilation::fuse(ModuleOp module) {
   PassManager pm(&context);
   pm.addPass(createCanonicalizerPass());
@@ -189,13 +192,21 @@ void Compilation::fuse(ModuleOp module) {
     pm.addPass(rec::createRecSplit());
     pm.addPass(createCanonicalizerPass());
     pm.addPass(createCSEPass());
-    pm.addPass(rec::createRecNarrowValues());
+    rec::RecNarrowValuesOptions narrow;
+    if (cutsScans)
+      narrow.elements = kCutElements, narrow.thorough = true;
+    pm.addPass(rec::createRecNarrowValues(narrow));
   }
   pm.addNestedPass<func::FuncOp>(nn::createFuseRows());
   if (options.target == Target::Cuda)
     pm.addNestedPass<func::FuncOp>(nn::createSplitRows());
   if (options.precision == Precision::BF16)
     pm.addPass(nn::createStorage());
+  if (cutsScans) {
+    tile::TileCutOptions cut;
+    cut.bf16 = options.precision == Precision::BF16;
+    pm.addPass(tile::createTileCut(cut));
+  }
   if (options.target == Target::Cuda || options.chunkLoops)
     pm.addPass(rec::createRecLevelSteps());
   check(pm.run(module));

@@ -74,6 +74,8 @@ struct Compilation {
   unsigned threads() const;
 
   CompileOptions options;
+  /// On the GPU: scans that a block's shared memory does not hold are cut, and states narrower than else.
+  bool cutsScans = false;
   mlir::MLIRContext context;
 
 private:

@@ -225,12 +225,10 @@ std::string tidegate::emitStage(const ProgramSource &source, const std::string &
     return textOf(*module);
   }
   if (stage == "cuda") {
-    auto module = buildPart(compilation, program, ModelPart::Train);
-    cuda::KernelSet kernels(options.precision == Precision::BF16);
-    if (failed(buildPlan(module->lookupSymbol<mlir::func::FuncOp>("loss_and_grads"), kernels)))
-      compilation.fail();
+    const PlannedKernels planned = planKernels(
+        compilation, [&] { return buildPart(compilation, program, ModelPart::Train); }, {"loss_and_grads"});
     std::string text;
-    for (const cuda::KernelSource &kernel : kernels.kernels())
+    for (const cuda::KernelSource &kernel : planned.kernels.kernels())
       text += kernel.text + "\n";
     return text;
   }

@@ -24,14 +24,17 @@ RankedTensorType tensorOf(Value v) { return cast<RankedTensorType>(v.getType());
 
 class Narrower {
 public:
-  Narrower(ScanOp scan, int64_t elements) : scan(scan), body(scan.getBody().front()), elements(elements) {}
+  Narrower(ScanOp scan, int64_t elements, bool isThorough)
+      : scan(scan), body(scan.getBody().front()), elements(elements), isThorough(isThorough) {}
 
   /// The number of slabs; 1: the scan stays as it is.
   int64_t slabs() {
-    if (scan.getChunk() == 1 || scan.getNumStates() != 1 || scan.getOutHeads() ||
-        tensorOf(scan.getBodyStates()[0]).getRank() != 2)
+    auto states = scan.getBodyStates();
+    if (scan.getChunk() == 1 || states.empty() || (states.size() > 1 && !isThorough) || scan.getOutHeads() ||
+        tensorOf(states[0]).getRank() != 2 ||
+        llvm::any_of(states, [&](Value v) { return v.getType() != states[0].getType(); }))
       return 1;
-    auto state = tensorOf(scan.getBodyStates()[0]);
+    auto state = tensorOf(states[0]);
     width = state.getDimSize(0);
     for (int64_t n = 1; n <= width / 16; ++n)
       if (width % n == 0 && width / n % 16 == 0 && state.getDimSize(1) * (width / n) <= elements)
@@ -61,9 +64,17 @@ public:
     for (auto [i, outer] : llvm::enumerate(scan.getInits()))
       inits.push_back(regrouped(b, outer, outerDim(scan.getBodyStates()[i], scan.initKind(i)), scan.initKind(i), n));
     auto narrowed = ScanOp::create(b, loc, inputs, scan.getKinds(), inits, scan.getChunk(), scan.getOutKinds(),
-                                   /*numStates=*/1, scan.getReverse(), scan.getSaveStates(), &region);
-    for (auto [from, to] : llvm::zip(scan.getResults(), narrowed.getResults()))
-      from.replaceAllUsesWith(nn::ReshapeOp::create(b, loc, tensorOf(from), to));
+                                   scan.getNumStates(), scan.getReverse(), scan.getSaveStates(), &region);
+    SmallVector<Value> results;
+    for (auto [i, from] : llvm::enumerate(scan.getResults())) {
+      const bool isOutput = i < scan.getNumOutputs();
+      const OperandKind kind = isOutput ? scan.outKindOf(i) : OperandKind::Step;
+      Value inner = body.getTerminator()->getOperand(isOutput ? i : 0);
+      results.push_back(isOutput ? whole(b, narrowed.getResult(i), tensorOf(from), outerDim(inner, kind), kind, n)
+                                 : nn::ReshapeOp::create(b, loc, tensorOf(from), narrowed.getResult(i)));
+    }
+    for (auto [from, to] : llvm::zip(scan.getResults(), results))
+      from.replaceAllUsesWith(to);
     scan.erase();
   }
 
@@ -83,10 +94,43 @@ private:
     if (dim < 0)
       return outer;
     auto type = tensorOf(outer);
+    const int64_t head = headDim(kind);
+    if (!followsHeads(type, head, dim)) {
+      SmallVector<int64_t> apart(type.getShape());
+      apart[dim] /= n;
+      apart.insert(apart.begin() + dim, n);
+      outer = nn::ReshapeOp::create(b, outer.getLoc(), RankedTensorType::get(apart, type.getElementType()), outer);
+      outer = nn::TransposeOp::create(b, outer.getLoc(), outer, moved(apart.size(), dim, head + 1));
+    }
     SmallVector<int64_t> shape(type.getShape());
-    shape[headDim(kind)] *= n;
+    shape[head] *= n;
     shape[dim] /= n;
     return nn::ReshapeOp::create(b, outer.getLoc(), RankedTensorType::get(shape, type.getElementType()), outer);
+  }
+
+  /// The way back, to an output of this type.
+  static Value whole(OpBuilder &b, Value output, RankedTensorType type, int64_t dim, OperandKind kind, int64_t n) {
+    const int64_t head = headDim(kind);
+    if (!followsHeads(type, head, dim)) {
+      SmallVector<int64_t> apart(type.getShape());
+      apart[dim] /= n;
+      apart.insert(apart.begin() + head + 1, n);
+      output = nn::ReshapeOp::create(b, output.getLoc(), RankedTensorType::get(apart, type.getElementType()), output);
+      output = nn::TransposeOp::create(b, output.getLoc(), output, moved(apart.size(), head + 1, dim));
+    }
+    return nn::ReshapeOp::create(b, output.getLoc(), type, output);
+  }
+
+  /// Whether a dimension follows that of the heads in memory.
+  static bool followsHeads(RankedTensorType outer, int64_t head, int64_t dim) {
+    return llvm::all_of(outer.getShape().slice(head + 1, dim - head - 1), [](int64_t size) { return size == 1; });
+  }
+  /// The permutation that moves one dimension elsewhere.
+  static SmallVector<int64_t> moved(int64_t rank, int64_t from, int64_t to) {
+    auto all = llvm::to_vector(llvm::seq<int64_t>(0, rank));
+    all.erase(all.begin() + from);
+    all.insert(all.begin() + to, from);
+    return all;
   }
   static int64_t headDim(OperandKind kind) {
     return kind == OperandKind::Head ? 0 : kind == OperandKind::Row ? 1 : 2;
@@ -100,8 +144,10 @@ private:
   /// Finds in which dimension each value has the rows of the state. False where they meet.
   bool findValues() {
     isSound = true;
-    mark(scan.getBodyStates()[0], 0);
-    mark(body.getTerminator()->getOperands().back(), 0);
+    for (Value state : scan.getBodyStates())
+      mark(state, 0);
+    for (Value state : body.getTerminator()->getOperands().take_back(scan.getNumStates()))
+      mark(state, 0);
     for (size_t before = 0; before != dims.size() && isSound;) {
       before = dims.size();
       for (Operation &op : body.without_terminator())
@@ -116,15 +162,14 @@ private:
     return isSound;
   }
 
-  /// Whether the values' dimension follows that of the heads in memory.
+  /// Whether the values' dimension may be divided among heads: as a view, or thoroughly.
   bool isRegroupable(Value inner, RankedTensorType outer, OperandKind kind) {
     if (!dims.contains(inner))
       return true;
     if (kind == OperandKind::Shared)
       return false;
     const int64_t head = headDim(kind), at = outerDim(inner, kind);
-    return at > head && outer.getDimSize(head) == scan.getHeads() &&
-           llvm::all_of(outer.getShape().slice(head + 1, at - head - 1), [](int64_t size) { return size == 1; });
+    return at > head && outer.getDimSize(head) == scan.getHeads() && (isThorough || followsHeads(outer, head, at));
   }
 
   void mark(Value v, int64_t dim) {
@@ -237,6 +282,7 @@ private:
   ScanOp scan;
   Block &body;
   int64_t elements, width = 0;
+  bool isThorough;
   DenseMap<Value, int64_t> dims;
   bool isSound = true;
 };
@@ -248,7 +294,7 @@ struct RecNarrowValuesPass : rec::impl::RecNarrowValuesBase<RecNarrowValuesPass>
     SmallVector<ScanOp> scans;
     getOperation().walk([&](ScanOp scan) { scans.push_back(scan); });
     for (ScanOp scan : scans) {
-      Narrower narrower(scan, elements);
+      Narrower narrower(scan, elements, thorough);
       if (int64_t n = narrower.slabs(); n > 1)
         narrower.run(n);
     }

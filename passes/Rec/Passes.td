@@ -82,11 +82,15 @@ def RecNarrowValues : Pass<"rec-narrow-values", "::mlir::ModuleOp"> {
     new scan works on V / n rows of the state of head h / n, and shares its queries,
     keys and gates. Only shapes change, since the rows of a state do not meet and lie
     one after another in memory. Scans where they meet stay, and so do those that
-    sum an output over heads.
+    sum an output over heads. With `thorough` also scans of several states of one
+    size become narrower, and those with operands or outputs in which the rows do not
+    follow the heads: these are transposed before and after the scan.
 
     Example: tests/passes/Rec/rec-narrow-values.mlir.
   }];
-  let options = [Option<"elements", "elements", "int64_t", "16384", "Numbers of a state at most">];
+  let options = [Option<"elements", "elements", "int64_t", "16384", "Numbers of a state at most">,
+                 Option<"thorough", "thorough", "bool", "false",
+                        "Also scans of several states, and rows that lie apart in memory, which are transposed">];
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
 }
 

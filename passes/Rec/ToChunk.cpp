@@ -56,6 +56,51 @@ static void replaceStateless(ScanOp scan) {
   scan.erase();
 }
 
+static bool isRow(Value inner, ScanOp scan) {
+  auto argument = dyn_cast<BlockArgument>(inner);
+  return argument && scan.kindOf(argument.getArgNumber()) == OperandKind::Row;
+}
+
+/// Replaces a scan without states that repeats values of batch rows for every token by one that does so chunk by chunk,
+/// and what its body computes for all tokens.
+static void repeatRows(ScanOp scan, int64_t chunk) {
+  OpBuilder builder(scan);
+  Lifter lifter(scan, builder);
+  auto yields = scan.getBody().front().getTerminator()->getOperands();
+  SmallVector<Value> inputs{scan.getInputs().front()}, repeated; // the first gives B and T
+  SmallVector<int64_t> kinds{scan.getKinds().front()};
+  SmallVector<unsigned> outputs;
+  Region region;
+  Block *block = new Block();
+  region.push_back(block);
+  block->addArgument(ScanOp::innerType(cast<RankedTensorType>(inputs[0].getType()), scan.kindOf(0), chunk),
+                     scan.getLoc());
+  OpBuilder inside(scan.getContext());
+  inside.setInsertionPointToEnd(block);
+  for (auto [i, inner] : llvm::enumerate(yields)) {
+    if (!isRow(inner, scan)) {
+      scan.getResult(i).replaceAllUsesWith(lifter.toTokens(inner));
+      continue;
+    }
+    auto type = cast<RankedTensorType>(inner.getType());
+    SmallVector<int64_t> shape(type.getShape());
+    shape.insert(shape.begin(), chunk);
+    inputs.push_back(scan.getInputs()[cast<BlockArgument>(inner).getArgNumber()]);
+    kinds.push_back(int64_t(OperandKind::Row));
+    Value zeros = nn::ConstantOp::create(inside, scan.getLoc(), RankedTensorType::get(shape, type.getElementType()),
+                                         inside.getF64FloatAttr(0));
+    repeated.push_back(nn::AddOp::create(inside, scan.getLoc(), block->addArgument(type, inner.getLoc()), zeros));
+    outputs.push_back(i);
+  }
+  YieldOp::create(inside, scan.getLoc(), repeated);
+  auto rows = ScanOp::create(builder, scan.getLoc(), inputs, kinds, ValueRange(), chunk,
+                             SmallVector<int64_t>(outputs.size(), int64_t(OperandKind::Token)), /*numStates=*/0,
+                             scan.getReverse(), /*saveStates=*/false, &region);
+  for (auto [i, output] : llvm::enumerate(outputs))
+    scan.getResult(output).replaceAllUsesWith(rows.getResult(i));
+  scan.erase();
+}
+
 /// Replaces a token scan by the chunk scan of its events and the rest around it.
 static void replace(ScanOp scan, ScanOp analysed, const EventProgram &program, const ChunkOptions &options) {
   OpBuilder builder(scan);
@@ -106,10 +151,13 @@ private:
 
 LogicalResult RecToChunkPass::convert(ScanOp scan) {
   if (scan.getNumStates() == 0 && scan.getChunk() == 1) {
-    // One that repeats a value per batch row for every token is what it is.
-    if (llvm::all_of(scan.getBody().front(),
-                     [&](Operation &op) { return isa<YieldOp>(op) ? !usesRow(op, scan) : canLift(op, scan); }))
+    Operation *yield = scan.getBody().front().getTerminator();
+    if (!llvm::all_of(scan.getBody().front().without_terminator(), [&](Operation &op) { return canLift(op, scan); }))
+      return success();
+    if (!usesRow(*yield, scan))
       replaceStateless(scan);
+    else if (scan.kindOf(0) == OperandKind::Token)
+      repeatRows(scan, chunk);
     return success();
   }
   if (scan.getChunk() != 1 || scan.getReverse() || scan.getSaveStates())

@@ -25,7 +25,25 @@ def RecToTile : Pass<"rec-to-tile", "::mlir::ModuleOp"> {
       clEnumValN(::tidegate::tile::TileOrder::AsWritten, "as-written", "as written, loads side by side before them"),
       clEnumValN(::tidegate::tile::TileOrder::FewestBytes, "fewest-bytes", "little lives at a time"),
       clEnumValN(::tidegate::tile::TileOrder::LateLoads, "late-loads", "the same, with loads before their use"),
-      clEnumValN(::tidegate::tile::TileOrder::Streams, "streams", "the same, with smaller operands streamed"))}]>];
+      clEnumValN(::tidegate::tile::TileOrder::Streams, "streams", "the same, with smaller operands streamed"),
+      clEnumValN(::tidegate::tile::TileOrder::Sparing, "sparing", "the same, with whatever saves bytes"))}]>];
+  let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect", "::tidegate::tile::TileDialect"];
+}
+
+def TileCut : Pass<"tile-cut", "::mlir::ModuleOp"> {
+  let summary = "Chunk scans that do not fit a block's shared memory become several";
+  let description = [{
+    A chunk scan without states whose tile form needs more than `bytes` of shared
+    memory in every order becomes a sequence of scans, each with as many of its
+    products as fit. Values that products have made, and a later scan needs, pass
+    through memory, one matrix a step, in the type in which the whole scan would keep
+    them; what needs no product is computed again. A scan that fits stays, and so
+    does one of which not even one product fits.
+
+    Example: tests/passes/Tile/tile-cut.mlir.
+  }];
+  let options = [Option<"bf16", "bf16", "bool", "false", "Operands of products in bfloat16, not float">,
+                 Option<"bytes", "bytes", "int64_t", "::tidegate::tile::kBlockBytes", "Shared memory of a block">];
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect", "::tidegate::tile::TileDialect"];
 }
 

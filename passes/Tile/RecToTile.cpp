@@ -121,6 +121,9 @@ constexpr int64_t kLargeWhereShort = 32 * 64;
 /// Bytes along the contraction of a slice of a stream at most.
 constexpr int64_t kSliceBytes = 128;
 
+/// The same with TileOrder::Sparing, which would rather compute again.
+constexpr int64_t kStoreCostSparing = 64;
+
 /// How statements use a value that lies somewhere.
 struct Needs {
   bool product = false;  ///< As operand of the tensor cores.
@@ -133,10 +136,9 @@ struct Needs {
 };
 
 bool isDecayed(Operation *op) { return isa<rec::DecayScoresOp, rec::DecayMixOp>(op); }
+} // namespace
 
-/// What an operand is to the op that uses it.
-enum class Role { Product, Tile, Element };
-Role roleOf(OpOperand &use) {
+Role tile::roleOf(OpOperand &use) {
   Operation *op = use.getOwner();
   if (isa<nn::DotOp>(op))
     return Role::Product;
@@ -149,6 +151,7 @@ Role roleOf(OpOperand &use) {
   return Role::Element;
 }
 
+namespace {
 class TileFormer {
 public:
   TileFormer(rec::ScanOp scan, bool bf16, TileOrder order, int64_t warps, int64_t stages)
@@ -232,7 +235,8 @@ private:
         continue; // the inverse knows it
       if (isa<nn::ConstantOp>(op) && !needed)
         cost = 0;
-      if (needed || (uses > 1 && cost >= kStoreCost) || (repeated && cost > 1))
+      const int64_t storeCost = order == TileOrder::Sparing ? kStoreCostSparing : kStoreCost;
+      if (needed || (uses > 1 && cost >= storeCost) || (repeated && cost > 1))
         roots.insert(v);
       if (needed && cost <= kAgainCost && !repeated && isElementwise(&op) && llvm::none_of(v.getUsers(), isDecayed))
         again.insert(v);
@@ -368,7 +372,7 @@ private:
     return keepsPlace && registers.contains(use.get()) && roleOf(use) == Role::Element;
   }
 
-  bool hasLateLoads() const { return order == TileOrder::LateLoads || order == TileOrder::Streams; }
+  bool hasLateLoads() const { return order >= TileOrder::LateLoads; }
 
   /// Large operands of scans without states that are the right side of products: slices of them come when a product
   /// wants them. What reads single elements reads them in global memory.
@@ -377,10 +381,11 @@ private:
       return;
     for (BlockArgument arg : scan.getBodyInputs()) {
       auto type = tensorOf(arg);
-      const int64_t most = order == TileOrder::Streams ? kLargeWhereShort : kLargeOperand;
+      const int64_t most = order >= TileOrder::Streams ? kLargeWhereShort : kLargeOperand;
+      const Type stored = nn::operandStorage(scan, arg.getArgNumber());
       if (scan.kindOf(arg.getArgNumber()) != rec::OperandKind::Token && type.getRank() == 2 &&
           type.getNumElements() > most && type.getDimSize(0) % 16 == 0 && type.getDimSize(1) % 16 == 0 &&
-          nn::operandStorage(scan, arg.getArgNumber()) == product && llvm::all_of(arg.getUses(), [](OpOperand &use) {
+          (stored == product || order == TileOrder::Sparing) && llvm::all_of(arg.getUses(), [](OpOperand &use) {
             return roleOf(use) == Role::Element || (isa<nn::DotOp>(use.getOwner()) && use.getOperandNumber() == 1);
           }))
         streams.insert(arg);
@@ -486,11 +491,13 @@ private:
     kept.exact = load;
   }
 
-  /// Whether element-wise statements read rows of tokens in global memory, so that they take no shared memory.
+  /// Whether element-wise statements read rows in global memory, so that they take no shared memory.
   bool isReadInPlace(BlockArgument arg) {
     const Needs n = needs.lookup(arg);
-    return hasLateLoads() && scan.getNumStates() == 0 && !n.product && !n.tile &&
-           scan.kindOf(arg.getArgNumber()) == rec::OperandKind::Token && isMatrix(arg) &&
+    const auto kind = scan.kindOf(arg.getArgNumber());
+    const bool isOfKind = kind == rec::OperandKind::Token ||
+                          (kind == rec::OperandKind::Step && order == TileOrder::Sparing);
+    return hasLateLoads() && scan.getNumStates() == 0 && !n.product && !n.tile && isOfKind && isMatrix(arg) &&
            tensorOf(arg).getRank() == 2 && tensorOf(arg).getDimSize(1) % 16 == 0;
   }
 
@@ -867,6 +874,22 @@ private:
   SmallVector<Value> yielded;
 };
 } // namespace
+
+int64_t tile::fewestSharedBytes(rec::ScanOp scan, bool bf16, int64_t limit) {
+  int64_t fewest = std::numeric_limits<int64_t>::max();
+  for (auto order : {TileOrder::AsWritten, TileOrder::FewestBytes, TileOrder::LateLoads, TileOrder::Streams,
+                     TileOrder::Sparing}) {
+    auto copy = cast<rec::ScanOp>(scan->clone());
+    if (succeeded(toTileForm(copy, bf16, order))) {
+      placeInSharedMemory(copy);
+      fewest = std::min(fewest, cast<IntegerAttr>(copy->getDiscardableAttr("tile.shared_bytes")).getInt());
+    }
+    copy->erase();
+    if (fewest <= limit)
+      break;
+  }
+  return fewest;
+}
 
 LogicalResult tile::toTileForm(rec::ScanOp scan, bool bf16, TileOrder order, int64_t warps, int64_t stages) {
   expand(scan.getBody().front());

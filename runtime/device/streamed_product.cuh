@@ -3,6 +3,7 @@
 
 #include "runtime/device/memory.cuh"
 #include "runtime/device/product.cuh"
+#include "runtime/device/vector.cuh"
 
 namespace tidegate::device {
 
@@ -16,11 +17,30 @@ struct SliceTile<As::Transposed, T, slice, n> {
   using Tile = SharedTile<T, n, slice>;
 };
 
-/// d += op(a) op(b), b a row-major matrix in global memory whose rows are 16-byte aligned. `slice` terms of the
+/// Starts to copy all rows of a slice. Scope: block.
+template <typename T, int rows, int cols>
+TIDEGATE_DEVICE void startSlice(const SharedTile<T, rows, cols> &to, const T *from, long long stride) {
+  startRows(to, from, stride, rows);
+}
+
+/// Floats are rounded on the way, so they are there at once. Scope: block.
+template <int rows, int cols>
+TIDEGATE_DEVICE void startSlice(const SharedTile<bf16, rows, cols> &to, const float *from, long long stride) {
+  constexpr int kUnit = 8, kUnits = rows * cols / kUnit;
+#pragma unroll 2
+  for (int i = threadIndex(); i < kUnits; i += kThreads) {
+    const int row = i / (cols / kUnit), col = i % (cols / kUnit) * kUnit;
+    float x[kUnit];
+    loadVector(x, from + row * stride + col);
+    storeVector(to.at(row, col), x);
+  }
+}
+
+/// d += op(a) op(b), b a row-major matrix in global memory, of T or float, whose rows are 16-byte aligned. `slice` terms of the
 /// contraction lie in shared memory at a time, while the next ones are under way; `ring` holds two slices, each
 /// rounded up to 1024 bytes. Begins with a barrier. Scope: block.
-template <As asA, As asB, int slice, int m, int n, typename T, int ar, int ac>
-TIDEGATE_DEVICE void streamedProduct(Fragment<m, n> &d, const SharedTile<T, ar, ac> &a, const T *b,
+template <As asA, As asB, int slice, int m, int n, typename T, typename S, int ar, int ac>
+TIDEGATE_DEVICE void streamedProduct(Fragment<m, n> &d, const SharedTile<T, ar, ac> &a, const S *b,
                                      unsigned char *ring) {
   using Slice = typename SliceTile<asB, T, slice, n>::Tile;
   constexpr int kInner = innerOfLeft<asA, SharedTile<T, ar, ac>>, kStage = ceilDiv(Slice::kBytes, 1024) * 1024;
@@ -28,9 +48,9 @@ TIDEGATE_DEVICE void streamedProduct(Fragment<m, n> &d, const SharedTile<T, ar, 
   const auto start = [&](int k) {
     const Slice to{ring + k / slice % 2 * kStage};
     if constexpr (asB == As::Stored)
-      startRows(to, b + k * n, n, slice);
+      startSlice(to, b + k * n, n);
     else
-      startRows(to, b + k, kInner, n);
+      startSlice(to, b + k, kInner);
     commitCopies();
   };
   syncBlock();

@@ -15,7 +15,7 @@ using namespace tidegate::cuda;
 /// which the loads run side by side, or one that needs less shared memory.
 FailureOr<KernelSource> KernelSet::scanKernel(rec::ScanOp scan, const std::string &name) {
   // Two blocks share a multiprocessor's 228 KB where steps run side by side; one may have 227.
-  constexpr int64_t kHalf = 113 << 10, kMost = 227 << 10, kAll = 228 << 10, kReserved = 1 << 10;
+  constexpr int64_t kHalf = 113 << 10, kMost = tile::kBlockBytes, kAll = 228 << 10, kReserved = 1 << 10;
   const int64_t fits = scan.getNumStates() == 0 ? kHalf : kMost;
   FailureOr<KernelSource> best = failure();
   tile::TileOrder chosen = tile::TileOrder::AsWritten;
@@ -30,9 +30,11 @@ FailureOr<KernelSource> KernelSet::scanKernel(rec::ScanOp scan, const std::strin
     return source;
   };
   for (auto order : {tile::TileOrder::AsWritten, tile::TileOrder::FewestBytes, tile::TileOrder::LateLoads,
-                     tile::TileOrder::Streams}) {
-    if (order == tile::TileOrder::Streams && best->sharedBytes <= kMost)
+                     tile::TileOrder::Streams, tile::TileOrder::Sparing}) {
+    if (order >= tile::TileOrder::Streams && best->sharedBytes <= kMost)
       break; // what is loaded once is faster
+    if (order == tile::TileOrder::Sparing && !isSparing)
+      break;
     FailureOr<KernelSource> source = emit(order, 4, 1);
     if (failed(source))
       return failure();

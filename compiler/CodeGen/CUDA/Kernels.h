@@ -14,11 +14,13 @@ namespace tidegate::cuda {
 class KernelSet : public KernelSink {
 public:
   /// `bf16`: operands of products inside kernels are bfloat16.
-  /// `mayShrink`: a scan that does not fit a block's shared memory is no error, but said by wantsSmallerChunks().
-  explicit KernelSet(bool bf16, bool mayShrink = false) : bf16(bf16), mayShrink(mayShrink) {}
+  /// `mayShrink`: a scan that does not fit a block's shared memory is no error, but said by wantsLess().
+  /// `isSparing`: what still does not fit is tried with TileOrder::Sparing.
+  explicit KernelSet(bool bf16, bool mayShrink = false, bool isSparing = false)
+      : bf16(bf16), mayShrink(mayShrink), isSparing(isSparing) {}
 
-  /// True once add() has failed for want of shared memory that smaller chunks may save.
-  bool wantsSmallerChunks() const { return isTooLarge; }
+  /// True once add() has failed for want of shared memory that smaller chunks, or scans that are cut, may save.
+  bool wantsLess() const { return isTooLarge; }
 
   llvm::FailureOr<runtime::Kernel> add(mlir::Operation *op) override;
   int64_t sumParts() const override { return kParts; }
@@ -32,7 +34,7 @@ public:
 private:
   llvm::FailureOr<KernelSource> scanKernel(rec::ScanOp scan, const std::string &name);
 
-  bool bf16, mayShrink, isTooLarge = false;
+  bool bf16, mayShrink, isSparing, isTooLarge = false;
   std::vector<KernelSource> sources;
   llvm::StringMap<size_t> byKey;
 };

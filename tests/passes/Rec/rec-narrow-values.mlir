@@ -1,4 +1,5 @@
 // RUN: tidegate-opt %s -rec-narrow-values=elements=512 -split-input-file | FileCheck %s
+// RUN: tidegate-opt %s -rec-narrow-values="elements=512 thorough" -split-input-file | FileCheck %s --check-prefix=THOROUGH
 
 // A state of 64 x 16 is two of 32 x 16: values, states and outputs have twice the heads, keys stay and are shared.
 
@@ -70,4 +71,36 @@ func.func @solve_under_decay(%k: tensor<?x?x2x16xf32>, %v: tensor<?x?x2x64xf32>,
     rec.yield %n, %next : tensor<64x64xf32>, tensor<64x16xf32>
   } -> tensor<?x?x2x64xf32>, tensor<?x2x64x16xf32>
   return %o : tensor<?x?x2x64xf32>
+}
+
+// -----
+
+// Rows of several events a step do not follow the heads in memory, and a second state is there: both alone say no, unless
+// it is wanted thoroughly. Then the rows are transposed, before the scan and behind it.
+
+// CHECK-LABEL: func.func @thorough
+// CHECK-NOT: nn.transpose
+// CHECK: tensor<64x16xf32>, %{{.*}}: tensor<64x16xf32>):
+// THOROUGH-LABEL: func.func @thorough
+// THOROUGH-SAME: %[[K:.*]]: tensor<?x?x2x32x16xf32>, %[[V:.*]]: tensor<?x?x2x32x64xf32>
+// THOROUGH: %[[APART:.*]] = nn.reshape %[[V]] : tensor<?x?x2x32x64xf32> -> tensor<?x?x2x32x2x32xf32>
+// THOROUGH: %[[FIRST:.*]] = nn.transpose %[[APART]] [0, 1, 2, 4, 3, 5]
+// THOROUGH: %[[NARROW:.*]] = nn.reshape %[[FIRST]] : tensor<?x?x2x2x32x32xf32> -> tensor<?x?x4x32x32xf32>
+// THOROUGH: %[[O:.*]]:3 = rec.scan chunk 16({{.*}}%[[NARROW]] : {{.*}}states 2
+// THOROUGH: ^bb0({{.*}}tensor<32x16xf32>, %{{.*}}: tensor<32x16xf32>):
+// THOROUGH: %[[BACK:.*]] = nn.reshape %[[O]]#0 : tensor<?x?x4x32x32xf32> -> tensor<?x?x2x2x32x32xf32>
+// THOROUGH: nn.transpose %[[BACK]] [0, 1, 2, 4, 3, 5]
+func.func @thorough(%k: tensor<?x?x2x32x16xf32>, %v: tensor<?x?x2x32x64xf32>, %x: tensor<?x?x2xf32>)
+    -> (tensor<?x?x2x32x64xf32>, tensor<?x2x64x16xf32>) {
+  %o:3 = rec.scan chunk 16 (%x, %k, %v : tensor<?x?x2xf32>, tensor<?x?x2x32x16xf32>, tensor<?x?x2x32x64xf32>)
+      kinds [0, 1, 1] out_kinds [1] states 2 {
+  ^bb0(%xt: tensor<16xf32>, %kt: tensor<32x16xf32>, %vt: tensor<32x64xf32>, %S: tensor<64x16xf32>, %R: tensor<64x16xf32>):
+    %ks = nn.dot %kt, %S contract [1] x [1] : tensor<32x16xf32>, tensor<64x16xf32>
+    %n = nn.sub %vt, %ks : tensor<32x64xf32>, tensor<32x64xf32>
+    %kv = nn.dot %n, %kt contract [0] x [0] : tensor<32x64xf32>, tensor<32x16xf32>
+    %next = nn.add %S, %kv : tensor<64x16xf32>, tensor<64x16xf32>
+    %sum = nn.add %R, %S : tensor<64x16xf32>, tensor<64x16xf32>
+    rec.yield %n, %next, %sum : tensor<32x64xf32>, tensor<64x16xf32>, tensor<64x16xf32>
+  } -> tensor<?x?x2x32x64xf32>, tensor<?x2x64x16xf32>, tensor<?x2x64x16xf32>
+  return %o#0, %o#2 : tensor<?x?x2x32x64xf32>, tensor<?x2x64x16xf32>
 }

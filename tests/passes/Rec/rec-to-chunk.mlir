@@ -290,3 +290,24 @@ func.func @value_decay(%g: tensor<?x?x2x8xf32>, %k: tensor<?x?x2x4xf32>, %v: ten
   } -> tensor<?x?x2x8xf32>, tensor<?x2x4x8xf32>
   return %o : tensor<?x?x2x8xf32>
 }
+
+// -----
+
+// A value of the batch row that every token has is repeated chunk by chunk, next to what is computed for all tokens.
+
+// CHECK-LABEL: func.func @repeated_row(
+// CHECK-SAME:    %[[X:.*]]: tensor<?x?x2x4xf32>, %[[A:.*]]: tensor<?x2xf32>
+// CHECK-DAG:     %[[NEG:.*]] = nn.neg %[[X]]
+// CHECK-DAG:     %[[ROWS:.*]] = rec.scan chunk 16(%[[X]], %[[A]] : {{.*}}) kinds [0, 4] out_kinds [0] states 0 {
+// CHECK:         ^bb0(%{{.*}}: tensor<16x4xf32>, %[[ROW:.*]]: tensor<f32>):
+// CHECK:           %[[SPREAD:.*]] = nn.add %[[ROW]], %{{.*}} : tensor<f32>, tensor<16xf32>
+// CHECK:           rec.yield %[[SPREAD]] : tensor<16xf32>
+// CHECK:         return %[[NEG]], %[[ROWS]]
+func.func @repeated_row(%x: tensor<?x?x2x4xf32>, %a: tensor<?x2xf32>) -> (tensor<?x?x2x4xf32>, tensor<?x?x2xf32>) {
+  %o:2 = rec.scan chunk 1 (%x, %a : tensor<?x?x2x4xf32>, tensor<?x2xf32>) kinds [0, 4] out_kinds [0, 0] states 0 {
+  ^bb0(%xt: tensor<4xf32>, %at: tensor<f32>):
+    %n = nn.neg %xt : tensor<4xf32>
+    rec.yield %n, %at : tensor<4xf32>, tensor<f32>
+  } -> tensor<?x?x2x4xf32>, tensor<?x?x2xf32>
+  return %o#0, %o#1 : tensor<?x?x2x4xf32>, tensor<?x?x2xf32>
+}

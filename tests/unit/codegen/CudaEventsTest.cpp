@@ -2,10 +2,7 @@
 // Recurrences with each kind of event, their generated kernels played on the CPU, against the token form in the
 // reference interpreter: results, and the gradient of every input, initial states included.
 //===----------------------------------------------------------------------===//
-#include "compiler/CodeGen/CUDA/Kernels.h"
 #include "compiler/Driver/CudaModel.h"
-#include "compiler/Driver/Pipeline.h"
-#include "compiler/Plan/PlanBuilder.h"
 #include "compiler/Reference/Interpreter.h"
 #include "runtime/core/Executor.h"
 #include "runtime/cuda/KernelCache.h"
@@ -28,12 +25,14 @@ constexpr double kFloatFloor = 1e-2, kBf16Floor = 0.1;
 /// A recurrence: a, b and g are log decays along keys, along values and for all; rates r and beta lie in [0, 1].
 struct Program {
   std::string name, arguments, body;
-  int64_t chunk = 16, H = 2, K = 16, V = 32;
+  int64_t chunk = 16, H = 2, K = 16, V = 32; ///< Chunk 0: the compiler's choice.
   bool documents = false;
   bool findsRaces = false;
+  std::vector<std::pair<int64_t, int64_t>> sizes = {{1, 1}, {2, 17}, {1, 53}}; ///< B, T.
 
   /// Also checked for races, which takes twice the time.
   Program forRaces() && { return findsRaces = true, std::move(*this); }
+  Program of(int64_t B, int64_t T) && { return sizes = {{B, T}}, std::move(*this); }
 };
 void PrintTo(const Program &p, std::ostream *os) { *os << p.name; }
 
@@ -142,13 +141,13 @@ public:
     options.precision = bf16 ? Precision::BF16 : Precision::F32;
     options.chunk = p.chunk;
     options.documents = p.documents;
-    Built device(p, options, isVjp);
-    cuda::KernelSet kernels(bf16);
-    auto plan = buildPlan(device.function, kernels);
-    if (failed(plan))
-      device.compilation.fail();
-    played::playKernels(*plan, kernels.kernels(), p.findsRaces);
-    executor = std::make_unique<runtime::Executor>(std::move(*plan));
+    Compilation compilation(options);
+    PlannedKernels planned = planKernels(
+        compilation, [&] { return Built::moduleOf(compilation, p, isVjp); }, {isVjp ? "f.vjp" : "f"});
+    for (const cuda::KernelSource &kernel : planned.kernels.kernels())
+      EXPECT_LE(kernel.sharedBytes, 227 << 10) << kernel.name;
+    played::playKernels(planned.plans.front(), planned.kernels.kernels(), p.findsRaces);
+    executor = std::make_unique<runtime::Executor>(std::move(planned.plans.front()));
   }
 
   /// Results of the shapes of `like`.
@@ -206,7 +205,7 @@ protected:
     Built values(p, options, false), gradients(p, options, true);
     Played playedValues(p, false, bf16), playedGradients(p, true, bf16);
     const double bound = bf16 ? kBf16Bound : kFloatBound, floor = bf16 ? kBf16Floor : kFloatFloor;
-    for (auto [B, T] : {std::pair{1, 1}, {2, 17}, {1, 53}}) {
+    for (auto [B, T] : p.sizes) {
       SCOPED_TRACE(testing::Message() << "B " << B << ", T " << T);
       Tensors arguments = drawArguments(p, values.function, B, T), want = runOnHost(values.function, arguments);
       expectNear(playedValues.run(B, T, arguments, want), want, bound, floor, "result");
@@ -312,6 +311,11 @@ INSTANTIATE_TEST_SUITE_P(
     S = S + outer(k[t, h], r[t, h] * (v[t, h] - k[t, h] . S))
     o[t, h] = q[t, h] . S
 )"},
+        Program{"gate_of_a_batch_row", kDelta + ", r: [T, H], g: [H]", R"(
+    state S: [K, V] = 0
+    S = exp(r[t, h] * g[h]) * S + outer(r[t, h] * k[t, h], v[t, h])
+    o[t, h] = q[t, h] . S
+)"},
         Program{"signed_decays", kDelta + ", d: [T, H, V]", R"(
     state S: [K, V] = 0
     S = S . diag(tanh(d[t, h]))
@@ -360,4 +364,36 @@ INSTANTIATE_TEST_SUITE_P(
     S = S + outer(k[t, h], v[t, h] - k[t, h] . S)
     o[t, h] = q[t, h] . S
 )", 16, 1, 128, 128}),
+    [](const auto &info) { return info.param.name; });
+
+// What a block's shared memory holds only in parts: scans that are cut, states in slabs of 16 rows beside their gradients,
+// initial values in float that products read slice by slice.
+INSTANTIATE_TEST_SUITE_P(
+    Wide, CudaEventsTest,
+    testing::Values(
+        Program{"keys_decay_delta_documents", kDelta + ", a: [T, H, K], beta: [T, H], S0: [H, K, V]", R"(
+    state S: [K, V] = S0
+    S = diag(exp(a[t, h])) . S
+    S = S + beta[t, h] * outer(k[t, h], v[t, h] - k[t, h] . S)
+    o[t, h] = q[t, h] . S
+)", 0, 1, 256, 16, /*documents=*/true}.of(1, 37),
+        Program{"keys_decay_documents", kDelta + ", a: [T, H, K], S0: [H, K, V]", R"(
+    state S: [K, V] = S0
+    S = diag(exp(a[t, h])) . S + outer(k[t, h], v[t, h])
+    o[t, h] = q[t, h] . S
+)", 0, 1, 192, 80, /*documents=*/true}.of(1, 37),
+        Program{"gated_delta_documents", kDelta + ", g: [T, H], beta: [T, H], S0: [H, K, V]", R"(
+    state S: [K, V] = S0
+    S = exp(g[t, h]) * S
+    S = S + beta[t, h] * outer(k[t, h], v[t, h] - k[t, h] . S)
+    o[t, h] = q[t, h] . S
+)", 0, 1, 256, 256, /*documents=*/true}.of(1, 70),
+        Program{"two_adds_of_which_one_reads", kDelta + ", a: [T, H, K], w: [T, H, K], k2: [T, H, K]", R"(
+    state S: [K, V] = 0
+    stale = w[t, h] . S
+    S = diag(exp(a[t, h])) . S
+    S = S + outer(k2[t, h], stale)
+    S = S + outer(k[t, h], v[t, h])
+    o[t, h] = q[t, h] . S
+)", 0, 1, 160, 160}.of(2, 37)),
     [](const auto &info) { return info.param.name; });

@@ -2,9 +2,7 @@
 // The ladder of a function with its kernels in bfloat16 played on the CPU: what holds
 // here holds on a GPU to the order of sums within a product, at the same bounds.
 //===----------------------------------------------------------------------===//
-#include "compiler/CodeGen/CUDA/Kernels.h"
-#include "compiler/Driver/Pipeline.h"
-#include "compiler/Plan/PlanBuilder.h"
+#include "compiler/Driver/CudaModel.h"
 #include "compiler/tools/tidegate/verify/EntryLadder.h"
 #include "runtime/core/Executor.h"
 #include "tests/unit/codegen/PlayedKernels.h"
@@ -13,7 +11,6 @@
 
 using namespace tidegate;
 using namespace tidegate::tool;
-using mlir::func::FuncOp;
 using Tensors = EntryProgram::Tensors;
 
 namespace {
@@ -24,10 +21,10 @@ struct Scan {
   std::map<std::string, int64_t> sizes;
 };
 
-/// A function in bfloat16, its kernels played.
+/// A function, in bfloat16 unless said otherwise, its kernels played.
 class PlayedEntry : public EntryProgram {
 public:
-  explicit PlayedEntry(const Scan &scan) : scan(scan) {
+  explicit PlayedEntry(const Scan &scan, Precision precision = Precision::BF16) : scan(scan), precision(precision) {
     specs = compileEntry(scan.source, scan.entry, {}, {}, scan.sizes);
   }
 
@@ -79,27 +76,26 @@ private:
   runtime::Plan planOf(bool isVjp) {
     CompileOptions options;
     options.target = Target::Cuda;
-    options.precision = Precision::BF16;
-    for (options.chunk = 64; options.chunk >= 16; options.chunk /= 2) { // As CudaModel.cpp chooses it.
-      Compilation compilation(options);
-      LoadedProgram program(scan.source);
+    options.precision = precision;
+    Compilation compilation(options);
+    LoadedProgram program(scan.source);
+    const auto build = [&] {
       dsl::GenerateOptions generate;
       generate.entry = scan.entry;
       generate.dims = scan.sizes;
       auto module = compilation.generate(program, generate);
-      FuncOp function = compilation.lowerEntry(*module, isVjp);
+      compilation.lowerEntry(*module, isVjp);
       compilation.fuse(*module);
-      cuda::KernelSet kernels(/*bf16=*/true, /*mayShrink=*/options.chunk > 16);
-      auto plan = buildPlan(function, kernels);
-      if (failed(plan))
-        continue;
-      played::playKernels(*plan, kernels.kernels());
-      return std::move(*plan);
-    }
-    throw std::runtime_error("no plan of " + scan.entry + " fits a block");
+      return module;
+    };
+    const std::string name = isVjp ? scan.entry + ".vjp" : scan.entry;
+    PlannedKernels planned = planKernels(compilation, build, llvm::StringRef(name));
+    played::playKernels(planned.plans.front(), planned.kernels.kernels());
+    return std::move(planned.plans.front());
   }
 
   Scan scan;
+  Precision precision;
   std::unique_ptr<EntryProgram> specs;
   std::unique_ptr<runtime::Executor> forward, backward;
 };
@@ -127,8 +123,25 @@ fn from_nothing(q: [T, H, K], k: [T, H, K], v: [T, H, V], g: [T, H], beta: [T, H
 )"}}}, "from_nothing", kSizes};
 }
 
-/// The ladder of a function at one length, with `chunk16` for its kernels in bfloat16.
-VerifyReport climb(const Scan &scan, EntryProgram &chunk16, int64_t T) {
+/// RWKV-7's: two adds a token, one of which reads, so that a step has twice the rows of its tokens.
+Scan boundedDecay() {
+  return {{"program.tg", {}, {{"program.tg", R"(
+fn bounded_decay(r: [T, H, K], g: [T, H, K], k: [T, H, K], v: [T, H, V], kappa: [T, H, K], a: [T, H, K]) -> [T, H, V] {
+  kappa1 = l2_norm(kappa)
+  scan over t, h in H {
+    state S: [K, V] = 0
+    S = diag(exp(-0.6 * sigmoid(g[t, h]))) . S - outer(sigmoid(a[t, h]) * kappa1[t, h], kappa1[t, h] . S)
+        + outer(k[t, h], v[t, h])
+    o[t, h] = r[t, h] . S
+  }
+  return o
+}
+)"}}}, "bounded_decay", {{"H", 1}, {"K", 160}, {"V", 32}}};
+}
+
+/// The ladder of a function at one length, with `chunk16` for its kernels in bfloat16, and `played32` for those in float,
+/// which are the CPU's without it.
+VerifyReport climb(const Scan &scan, EntryProgram &chunk16, int64_t T, EntryProgram *played32 = nullptr, int64_t B = 2) {
   auto compile = [&](Precision precision, ScanForm form) {
     CompileOptions options;
     options.precision = precision;
@@ -138,7 +151,7 @@ VerifyReport climb(const Scan &scan, EntryProgram &chunk16, int64_t T) {
   auto token64 = compile(Precision::F64, ScanForm::Token), chunk64 = compile(Precision::F64, ScanForm::Chunk),
        chunk32 = compile(Precision::F32, ScanForm::Chunk);
   VerifyReport report;
-  climbEntryLadder(scan.entry, {*token64, chunk64.get(), chunk32.get(), &chunk16}, {2, {T}, 1},
+  climbEntryLadder(scan.entry, {*token64, chunk64.get(), played32 ? played32 : chunk32.get(), &chunk16}, {B, {T}, 1},
                    {{}, steadyRanges(scan.source, scan.entry, {}, scan.sizes)}, report);
   return report;
 }
@@ -181,6 +194,22 @@ TEST(VerifyPlayTest, SeesAWrongGradient) {
         EXPECT_EQ(row.tensor, std::string("grad.") + input);
   }
 }
+
+// Their kernels fit a block only when their scans are cut.
+class VerifyWidePlayTest : public testing::TestWithParam<Scan> {};
+TEST_P(VerifyWidePlayTest, Holds) {
+  const Scan &scan = GetParam();
+  PlayedEntry chunk16(scan), played32(scan, Precision::F32);
+  const VerifyReport report = climb(scan, chunk16, 65, &played32, /*B=*/1);
+  std::ostringstream text;
+  report.print(text, /*all=*/false);
+  EXPECT_TRUE(report.holds()) << text.str();
+}
+INSTANTIATE_TEST_SUITE_P(
+    Scans, VerifyWidePlayTest,
+    testing::Values(ofLibrary("delta.tg", "kda", {{"H", 1}, {"HV", 1}, {"K", 256}, {"V", 256}}),
+                    boundedDecay()),
+    [](const auto &info) { return info.param.entry; });
 
 INSTANTIATE_TEST_SUITE_P(Scans, VerifyScanPlayTest,
                          testing::Values(ofLibrary("gla.tg", "gla", kSizes),

@@ -99,13 +99,14 @@ TEST(Product, Float) {
 }
 
 /// A right side that comes slice by slice is the one that lies there whole, on top of what is in the accumulators.
-template <typename T, As asB, int slice, int m, int n, int k>
+/// `S`: as it lies in global memory.
+template <typename T, As asB, int slice, int m, int n, int k, typename S = T>
 void checkStreamed() {
   SCOPED_TRACE(testing::Message() << m << " x " << n << " x " << k << " by " << slice << " transposed " << int(asB));
   auto a = randomValues(m * k, 1), b = randomValues(k * n, 2);
-  std::vector<T> stored(k * n);
+  std::vector<S> stored(k * n);
   for (int i = 0; i < k * n; ++i)
-    stored[i] = Converter<T>::from(b[i]);
+    stored[i] = Converter<S>::from(b[i]);
   auto result = runBlock(m * n, [&](SharedArena arena, float *out) {
     auto left = arena.tile<SharedTile<T, m, k>>();
     auto ring = arena.tile<SharedTile<T, 2 * slice, n>>(); // both stages, which are whole kilobytes here
@@ -130,6 +131,8 @@ TEST(Product, Streamed) {
   checkStreamed<bf16, As::Stored, 64, 16, 48, 64>();
   checkStreamed<float, As::Stored, 16, 16, 64, 48>();
   checkStreamed<float, As::Transposed, 32, 32, 32, 64>();
+  checkStreamed<bf16, As::Stored, 32, 64, 64, 128, float>();
+  checkStreamed<bf16, As::Transposed, 64, 16, 48, 64, float>();
 }
 
 TEST(Product, LeftInRegisters) {
