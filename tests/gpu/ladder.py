@@ -10,15 +10,16 @@ at a low and at full rank, KDA, RWKV-7, Mamba-2, Gated DeltaProduct, each at eve
 runs first.
 
 One line per run as it ends, with the failed rows of one that does not hold; then per group how many held and the
-largest share of a bound. `--lengths` replaces the lengths, `--precision` compares one precision only, `--part`
-takes every N-th run from the I-th. `--log` keeps results in FILE; runs whose result is there already are not run again,
-so that the same call goes on where the last one ran out of its seconds. Exits 1 if a run does not hold, or has not come
-to its end.
+largest share of a bound. `--lengths` replaces the lengths, `--only` takes those whose name it is in, `--precision`
+compares one precision only, `--part` takes every N-th run from the I-th. `--log` keeps results in FILE; runs whose
+result is there already are not run again, so that the same call goes on where the last one ran out of its seconds.
+Exits 1 if a run does not hold, or has not come to its end.
 """
 
 import argparse
 import concurrent.futures
 import json
+import re
 import subprocess
 import sys
 import time
@@ -160,6 +161,7 @@ def main():
     parser.add_argument("--lengths", type=lambda text: list(map(int, text.split(","))), default=LENGTHS, metavar="T,T",
                         help="of `lengths` and `models` (default %(default)s)")
     parser.add_argument("--precision", choices=["f32", "bf16"], help="compare no other with f64")
+    parser.add_argument("--only", type=re.compile, default=re.compile(""), metavar="REGEX", help="names that it is in")
     parser.add_argument("--part", type=part, default=(1, 1), metavar="I/N", help="every N-th run from the I-th")
     parser.add_argument("--jobs", type=int, default=8, help="runs at a time (default 8)")
     parser.add_argument("--seconds", type=float, default=540, help="for all of them (default 540)")
@@ -170,7 +172,8 @@ def main():
         parser.error(f"unknown groups: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     ends = time.monotonic() + given.seconds
     index, count = given.part
-    chosen = runs(given.groups or known, given.lengths)[index - 1::count]
+    found = [run for run in runs(given.groups or known, given.lengths) if given.only.search(run[1])]
+    chosen = found[index - 1::count]
     logged = read_log(given.log)
     summary = Summary(len(chosen))
     options = ["--precision", given.precision] if given.precision else []
