@@ -3,11 +3,10 @@
     python3 tests/gpu/ladder.py TIDEGATE [GROUP]... [OPTION]...
 
 TIDEGATE is the command line of a build. Every run holds f32 and bf16 on the GPU against the fp64 token form on the
-CPU, by tensor and by row. Groups: `lengths`, five bare scans of tidegate.fla at every length; `widths`, the bare scans
-of the gated delta rule, GLA, KDA and Mamba-2 at every pair of key and value widths, models of RWKV-7 and Gated
-DeltaProduct with both the same; `golden`, the reference models of tests/golden in f32; `models`, GLA, DeltaNet, Gated DeltaNet and LaCT
-at a low and at full rank, KDA, RWKV-7, Mamba-2, Gated DeltaProduct, each at every length. Without names all run, cheap
-runs first.
+CPU, by tensor and by row. Groups: `lengths`, five bare scans of tidegate.fla at every length; `widths`, the bare
+scans of the gated delta rule, GLA, KDA, Mamba-2, RWKV-7 and Gated DeltaProduct at every pair of key and value widths;
+`golden`, the reference models of tests/golden in f32; `models`, GLA, DeltaNet, Gated DeltaNet and LaCT at a low and
+at full rank, KDA, RWKV-7, Mamba-2, Gated DeltaProduct, each at every length. Without names all run, cheap runs first.
 
 One line per run as it ends, with the failed rows of one that does not hold; then per group how many held and the
 largest share of a bound. `--lengths` replaces the lengths, `--only` takes those whose name it is in, `--precision`
@@ -42,12 +41,10 @@ MODELS = {
 }
 FLA = "frontends/python/tidegate/fla/"
 SCANS = {"gla": FLA + "gla.tg", "simple_gla": FLA + "simple_gla.tg", "delta_rule": FLA + "delta.tg",
-         "gated_delta_rule": FLA + "delta.tg", "kda": FLA + "delta.tg", "state_space": "examples/mamba2/mamba2.tg"}
+         "gated_delta_rule": FLA + "delta.tg", "kda": FLA + "delta.tg", "state_space": "examples/mamba2/mamba2.tg",
+         "bounded_decay": "tests/gpu/two_adds.tg", "two_steps": "tests/gpu/two_adds.tg"}
 LONG = ["gla", "simple_gla", "delta_rule", "gated_delta_rule", "kda"]
-WIDE = ["gated_delta_rule", "gla", "kda", "state_space"]
-# Of models whose scan is no entry that can be drawn at random: its decays are bounded by what computes them.
-SQUARE = {"delta_product": "D=64 L=1 vocab=40 H=1 head_dim={n} mlp_width=48",
-          "rwkv7": "D={n} L=1 vocab=40 head_dim={n} decay_rank=16 rate_rank=16 value_rank=8 gate_rank=16"}
+WIDE = ["gated_delta_rule", "gla", "kda", "state_space", "bounded_decay", "two_steps"]
 
 
 def entry(name, T, K, V):
@@ -73,8 +70,6 @@ def runs(groups, lengths):
         for name in WIDE:
             for V in WIDTHS:
                 found.append((65 * K * V, ("widths", f"{name} {K} x {V}", entry(name, 65, K, V))))
-        for name, sets in SQUARE.items():
-            found.append((65 * K * K, ("widths", f"{name} {K} x {K}", model(name, sets.format(n=K), 65))))
     for folder in sorted((ROOT / "tests/golden").glob("*/")) if "golden" in groups else ():
         example = folder.name.rsplit("_r", 1)[0]
         arguments = [f"examples/{example}/{example}.tg", "--golden", str(folder), "--precision", "f32"]

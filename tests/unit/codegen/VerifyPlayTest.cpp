@@ -123,20 +123,9 @@ fn from_nothing(q: [T, H, K], k: [T, H, K], v: [T, H, V], g: [T, H], beta: [T, H
 )"}}}, "from_nothing", kSizes};
 }
 
-/// RWKV-7's: two adds a token, one of which reads, so that a step has twice the rows of its tokens.
-Scan boundedDecay() {
-  return {{"program.tg", {}, {{"program.tg", R"(
-fn bounded_decay(r: [T, H, K], g: [T, H, K], k: [T, H, K], v: [T, H, V], kappa: [T, H, K], a: [T, H, K]) -> [T, H, V] {
-  kappa1 = l2_norm(kappa)
-  scan over t, h in H {
-    state S: [K, V] = 0
-    S = diag(exp(-0.6 * sigmoid(g[t, h]))) . S - outer(sigmoid(a[t, h]) * kappa1[t, h], kappa1[t, h] . S)
-        + outer(k[t, h], v[t, h])
-    o[t, h] = r[t, h] . S
-  }
-  return o
-}
-)"}}}, "bounded_decay", {{"H", 1}, {"K", 160}, {"V", 32}}};
+/// Of two adds a token, so that a step has twice the rows of its tokens where both read.
+Scan twoAdds(const std::string &entry, const std::map<std::string, int64_t> &sizes) {
+  return {{TIDEGATE_SOURCE_DIR "/tests/gpu/two_adds.tg", {}, {}}, entry, sizes};
 }
 
 /// The ladder of a function at one length, with `chunk16` for its kernels in bfloat16, and `played32` for those in float,
@@ -208,7 +197,7 @@ TEST_P(VerifyWidePlayTest, Holds) {
 INSTANTIATE_TEST_SUITE_P(
     Scans, VerifyWidePlayTest,
     testing::Values(ofLibrary("delta.tg", "kda", {{"H", 1}, {"HV", 1}, {"K", 256}, {"V", 256}}),
-                    boundedDecay()),
+                    twoAdds("bounded_decay", {{"H", 1}, {"K", 160}, {"V", 32}})),
     [](const auto &info) { return info.param.entry; });
 
 INSTANTIATE_TEST_SUITE_P(Scans, VerifyScanPlayTest,
@@ -216,5 +205,6 @@ INSTANTIATE_TEST_SUITE_P(Scans, VerifyScanPlayTest,
                                          ofLibrary("simple_gla.tg", "simple_gla", kSizes),
                                          ofLibrary("delta.tg", "delta_rule", kSizes),
                                          ofLibrary("delta.tg", "gated_delta_rule", kGrouped),
-                                         ofLibrary("delta.tg", "kda", kGrouped), fromNothing()),
+                                         ofLibrary("delta.tg", "kda", kGrouped), fromNothing(),
+                                         twoAdds("two_steps", {{"H", 1}, {"K", 48}, {"V", 48}})),
                          [](const auto &info) { return info.param.entry; });

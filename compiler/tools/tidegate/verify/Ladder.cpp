@@ -109,8 +109,15 @@ public:
   }
 
   /// |difference - derivative| over the gradient's norm, which the derivative
-  /// along a standard normal direction has for its typical size.
+  /// along a standard normal direction has for its typical size. Where steps are
+  /// too large for the curvature half of them are not; a wrong derivative is wrong for both.
   double error(const std::vector<size_t> &which) {
+    const double first = errorOf(which, kSpread * kStep);
+    return first <= kDifferenceBound ? first : std::min(first, errorOf(which, kSpread * kStep / 2));
+  }
+
+private:
+  double errorOf(const std::vector<size_t> &which, double h) {
     double derivative = 0, scale = 0;
     std::vector<std::vector<double>> base(which.size());
     for (size_t k = 0; k < which.size(); ++k) {
@@ -123,7 +130,6 @@ public:
       }
       scale = std::hypot(scale, norms[which[k]]);
     }
-    const double h = kSpread * kStep;
     auto lossAt = [&](double distance) {
       for (size_t k = 0; k < which.size(); ++k) {
         HostSpan weight = model.parameter(which[k]);
@@ -140,7 +146,6 @@ public:
     return std::abs(difference - derivative) / std::max(scale, kGradientFloor * whole);
   }
 
-private:
   HostSpan gradients(size_t p) { return model.gradient(p); }
   RandomStream direction(size_t p) const { return {seed, "direction " + model.parameters()[p].name}; }
 
