@@ -36,9 +36,9 @@ TIDEGATE_DEVICE void startSlice(const SharedTile<bf16, rows, cols> &to, const fl
   }
 }
 
-/// d += op(a) op(b), b a row-major matrix in global memory, of T or float, whose rows are 16-byte aligned. `slice` terms of the
-/// contraction lie in shared memory at a time, while the next ones are under way; `ring` holds two slices, each
-/// rounded up to 1024 bytes. Begins with a barrier. Scope: block.
+/// d += op(a) op(b), b a row-major matrix in global memory, of T or float, whose rows are 16-byte aligned. `slice`
+/// terms of the contraction lie in shared memory at a time, while the next ones are under way; `ring` holds two
+/// slices, each rounded up to 1024 bytes. Begins with a barrier. Scope: block.
 template <As asA, As asB, int slice, int m, int n, typename T, typename S, int ar, int ac>
 TIDEGATE_DEVICE void streamedProduct(Fragment<m, n> &d, const SharedTile<T, ar, ac> &a, const S *b,
                                      unsigned char *ring) {

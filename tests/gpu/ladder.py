@@ -50,8 +50,8 @@ WIDE = ["gated_delta_rule", "gla", "kda", "state_space", "bounded_decay", "two_s
 def entry(name, T, K, V):
     sizes = {"H": 2, "HV": 2, "G": 2, "K": K, "V": V, "N": K, "P": V}
     source = (ROOT / SCANS[name]).read_text().split(f"fn {name}(", 1)[1].split(")", 1)[0]
-    known = [part for size, n in sizes.items() if f" {size}]" in source or f" {size}," in source or f"[{size}]" in source
-             for part in ("--size", f"{size}={n}")]
+    named = set(re.findall(r"\w+", source))
+    known = [part for size, n in sizes.items() if size in named for part in ("--size", f"{size}={n}")]
     return [SCANS[name], "--entry", name, *known, "--batch", "1", "--seq", str(T)]
 
 

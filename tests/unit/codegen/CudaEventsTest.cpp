@@ -366,8 +366,8 @@ INSTANTIATE_TEST_SUITE_P(
 )", 16, 1, 128, 128}),
     [](const auto &info) { return info.param.name; });
 
-// What a block's shared memory holds only in parts: scans that are cut, states in slabs of 16 rows beside their gradients,
-// initial values in float that products read slice by slice.
+// What a block's shared memory holds only in parts: scans that are cut, states in slabs of 16 rows beside their
+// gradients, initial values in float that products read slice by slice.
 INSTANTIATE_TEST_SUITE_P(
     Wide, CudaEventsTest,
     testing::Values(

@@ -128,9 +128,10 @@ Scan twoAdds(const std::string &entry, const std::map<std::string, int64_t> &siz
   return {{TIDEGATE_SOURCE_DIR "/tests/gpu/two_adds.tg", {}, {}}, entry, sizes};
 }
 
-/// The ladder of a function at one length, with `chunk16` for its kernels in bfloat16, and `played32` for those in float,
-/// which are the CPU's without it.
-VerifyReport climb(const Scan &scan, EntryProgram &chunk16, int64_t T, EntryProgram *played32 = nullptr, int64_t B = 2) {
+/// The ladder of a function at one length, with `chunk16` for its kernels in bfloat16, and `played32` for those in
+/// float, which are the CPU's without it.
+VerifyReport climb(const Scan &scan, EntryProgram &chunk16, int64_t T, EntryProgram *played32 = nullptr,
+                   int64_t B = 2) {
   auto compile = [&](Precision precision, ScanForm form) {
     CompileOptions options;
     options.precision = precision;
