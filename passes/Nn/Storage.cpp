@@ -38,6 +38,26 @@ bool comesFromCumsum(Value v) {
                                     llvm::any_of(op->getOperands(), comesFromCumsum));
 }
 
+/// Whether a value of a map's body is a position of a token or computed from nothing but positions and constants by
+/// ops that keep its places: an angle. Eight bits do not tell token 257 from 258, nor an angle to a hundredth.
+bool isOfPositions(Value v, DenseMap<Value, bool> &known) {
+  Operation *op = v.getDefiningOp();
+  if (!op || isa<ConstantOp, IotaOp>(op))
+    return false;
+  if (isa<AngleOp, ToFloatOp>(op))
+    return true;
+  if (!isa<AddOp, SubOp, NegOp, MulOp, DivOp, ReshapeOp, TransposeOp, SliceOp, PadOp, BroadcastLikeOp>(op))
+    return false;
+  if (auto found = known.find(v); found != known.end())
+    return found->second;
+  auto isFit = [&](Value x) {
+    return isOfPositions(x, known) || isa_and_nonnull<ConstantOp, IotaOp>(x.getDefiningOp());
+  };
+  const bool result = llvm::all_of(op->getOperands(), isFit) &&
+                      llvm::any_of(op->getOperands(), [&](Value x) { return isOfPositions(x, known); });
+  return known[v] = result;
+}
+
 /// One row per step: the decay of a state, which multiplies it again and again.
 bool isFactorOfState(rec::ScanOp scan, unsigned output) {
   auto inner = tensorOf(scan.getBody().front().getTerminator()->getOperand(output));
@@ -151,6 +171,12 @@ private:
     for (Operation &op : body) {
       for (Value v : op.getResults())
         consider(v);
+      if (auto map = dyn_cast<MapOp>(op)) {
+        DenseMap<Value, bool> known;
+        for (auto [v, inner] : llvm::zip(map.getResults(), map.getBody().front().getTerminator()->getOperands()))
+          if (isOfPositions(inner, known))
+            keep(v);
+      }
       auto scan = dyn_cast<rec::ScanOp>(op);
       if (!scan)
         continue;

@@ -116,3 +116,32 @@ func.func @of_caller(%v: tensor<?x?x2x64xf32> {nn.stored = bf16}, %g: tensor<?x?
   } : (tensor<?x?x2x64xf32>) -> tensor<?x?x2x64xf32>
   return %o, %out : tensor<?x?x2x64xf32>, tensor<?x?x2x64xf32>
 }
+
+// Positions and their angles stay in float however wide, what is computed with them need not.
+// CHECK-LABEL: func.func private @angles
+// CHECK: nn.map
+// CHECK: } {nn.storage = [i32, f32, f32, bf16]}
+// CHECK: call @wave(%{{.*}}) {nn.storage = [f32, bf16]}
+func.func private @angles(%t: tensor<?x?xi32>) -> (tensor<?x?x64xf32>, tensor<?x?x64xf32>, tensor<?x?x64xf32>) {
+  %a, %b, %c = nn.map rows 2 (%t) operand_rows [true] result_rows [true, true, true] {
+  ^bb0(%p: tensor<i32>):
+    %f = nn.to_float %p : tensor<i32> -> tensor<f32>
+    %i = nn.iota : tensor<64xf32>
+    %angle = nn.angle %f, %i base 0.7 : tensor<f32>, tensor<64xf32>
+    %half = nn.constant 0.5 : tensor<f32>
+    %scaled = nn.mul %f, %half : tensor<f32>, tensor<f32>
+    %own = nn.mul %scaled, %i : tensor<f32>, tensor<64xf32>
+    %cos = nn.cos %angle : tensor<64xf32>
+    nn.yield %angle, %own, %cos : tensor<64xf32>, tensor<64xf32>, tensor<64xf32>
+  } : (tensor<?x?xi32>) -> (tensor<?x?x64xf32>, tensor<?x?x64xf32>, tensor<?x?x64xf32>)
+  %w = call @wave(%a) : (tensor<?x?x64xf32>) -> tensor<?x?x64xf32>
+  return %w, %b, %c : tensor<?x?x64xf32>, tensor<?x?x64xf32>, tensor<?x?x64xf32>
+}
+func.func private @wave(%a: tensor<?x?x64xf32>) -> tensor<?x?x64xf32> {
+  %s = nn.map rows 2 (%a) operand_rows [true] result_rows [true] {
+  ^bb0(%x: tensor<64xf32>):
+    %y = nn.sin %x : tensor<64xf32>
+    nn.yield %y : tensor<64xf32>
+  } : (tensor<?x?x64xf32>) -> tensor<?x?x64xf32>
+  return %s : tensor<?x?x64xf32>
+}
