@@ -46,8 +46,8 @@ func.func @scalars(%x: tensor<?x?x40xf64>) -> (tensor<?x?x40xf64>, tensor<?x?x40
     %sin = nn.sin %b : tensor<40xf64>
     %abs = nn.abs %a : tensor<40xf64>
     %i = nn.iota : tensor<40xf64>
-    %ten = nn.constant 1000.0 : tensor<f64>
-    %far = nn.mul %a, %ten : tensor<40xf64>, tensor<f64>
+    %k = nn.constant 1024.0 : tensor<f64> // exact in f32 too
+    %far = nn.mul %a, %k : tensor<40xf64>, tensor<f64>
     %angle = nn.angle %far, %i base 0.7 : tensor<40xf64>, tensor<40xf64>
     %turned = nn.sin %angle : tensor<40xf64>
     %wave = nn.mul %sin, %cos : tensor<40xf64>, tensor<40xf64>
