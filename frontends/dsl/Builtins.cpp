@@ -34,7 +34,7 @@ static constexpr BuiltinInfo kBuiltins[] = {
     {Builtin::Concat, "concat", 2, "concat(x, y)"},
     {Builtin::Iota, "iota", 1, "iota(n)"},
     {Builtin::Positions, "positions", 0, "positions()"},
-    {Builtin::Angles, "angles", 3, "angles(x, n, base)"},
+    {Builtin::Angles, "rotary_angles", 3, "rotary_angles(x, n, base)"},
     {Builtin::Attention, "attention", 4, "attention(q, k, v, window)"},
     {Builtin::Grad, "grad", 2, "grad(scalar, value, ...)", ~0u},
     {Builtin::Floor, "floor", 1, "floor(n)"},

@@ -50,11 +50,11 @@ Value Elaborator::positions(const CallExpr &call) {
 /// [...], n, base -> [..., n]: the multiples x * base^i for i below n, less whole turns.
 Value Elaborator::angles(const CallExpr &call, llvm::ArrayRef<Value> args) {
   const Range range = call.args[0].value->range, baseRange = call.args[2].value->range;
-  if (!isReal(args[0], range, "as x of angles(x, n, base)"))
+  if (!isReal(args[0], range, "as x of rotary_angles(x, n, base)"))
     return {};
   const double base = args[2].isNumber() ? args[2].number.toDouble() : 0;
   if (!(base > 0) || std::isinf(base)) {
-    error(baseRange, "expected a number above 0 as the base in angles(x, n, base), but got " + describe(args[2]));
+    error(baseRange, "expected a number above 0 as the base in rotary_angles(x, n, base), but got " + describe(args[2]));
     return {};
   }
   Value channels = iota(call, args[1], 1);
@@ -65,7 +65,7 @@ Value Elaborator::angles(const CallExpr &call, llvm::ArrayRef<Value> args) {
   Value position = reshaped(args[0], column, range);
   Operand operands[] = {{&position, range}, {&channels, call.args[1].value->range}};
   llvm::SmallVector<mlir::Value, 2> x;
-  std::optional<Value> result = align("angles(x, n, base)", call.callee.range, operands, x);
+  std::optional<Value> result = align("rotary_angles(x, n, base)", call.callee.range, operands, x);
   if (!result)
     return {};
   result->tensor = nn::AngleOp::create(region->builder, loc(call.range), x[0], x[1], llvm::APFloat(base));

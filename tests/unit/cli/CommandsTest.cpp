@@ -134,6 +134,8 @@ TEST_F(CommandsTest, VerifyWithoutGoldenClimbsTheLadder) {
   EXPECT_EQ(run.code, 0) << run.out << run.err;
   EXPECT_TRUE(contains(run.out, "f32 decoding")) << run.out;
   EXPECT_FALSE(contains(run.out, "differences")) << run.out;
+  expectFailure(2, "verify m.tg --precision bf16", "needs --device cuda");
+  expectFailure(2, "verify m.tg --golden nowhere --precision bf16", "not in bf16");
   expectFailure(2, "verify m.tg --form token", "needs --golden");
   expectFailure(1, "verify m.tg --golden nowhere", "cannot open 'nowhere/config.json'");
 }

@@ -22,6 +22,8 @@ using namespace tidegate::tool;
 namespace {
 
 VerifyReport verifyGolden(const CommandLine &line, ProgramSource source, CompileOptions options) {
+  if (line.has("precision") && options.precision == Precision::BF16)
+    throw UsageError("option '--golden' compares in f64 and f32, not in bf16");
   const std::string directory = line.get<std::string>("golden", "");
   // The folder's parameters first, so that those of --set count.
   ParamList params = paramsFromConfig(directory + "/config.json");
@@ -158,6 +160,8 @@ VerifyReport verifyForms(const CommandLine &line, const ProgramSource &source, c
     if (line.has(name))
       throw UsageError(std::string("option '--") + name + "' needs --golden: without it both forms are compared, and "
                                                           "packed documents");
+  if (line.has("precision") && options.precision == Precision::BF16 && options.target != Target::Cuda)
+    throw UsageError("option '--precision bf16' needs --device cuda: bf16 runs on a GPU");
   if (line.has("inputs") && !line.has("entry"))
     throw UsageError("option '--inputs' needs --entry: it holds the tensors of one function");
   const std::vector<EntryPoint> entries = entryPoints(source);
