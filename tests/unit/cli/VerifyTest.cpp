@@ -128,6 +128,14 @@ TEST(VerifyReportTest, ShowsTheWorstAndEveryFailure) {
   EXPECT_FALSE(nlohmann::json::parse(report.json())["holds"].get<bool>());
 }
 
+TEST(VerifyReportTest, NothingComparedDoesNotHold) {
+  VerifyReport report;
+  EXPECT_FALSE(report.holds());
+  std::ostringstream text;
+  report.print(text, /*all=*/false);
+  EXPECT_TRUE(contains(text.str(), "verdict: nothing was compared")) << text.str();
+}
+
 TEST(GoldenTest, HoldsForTheModelItCameFrom) {
   ScratchDirectory scratch;
   writeGolden(scratch.path());

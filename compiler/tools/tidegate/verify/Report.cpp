@@ -57,7 +57,9 @@ void VerifyReport::print(std::ostream &out, bool all) const {
   for (const CheckRow *row : shown)
     line(row->check, row->tensor, scientific(row->error), scientific(row->bound), row->holds() ? "ok" : "FAILS");
   const auto failed = std::count_if(rows.begin(), rows.end(), [](const CheckRow &row) { return !row.holds(); });
-  if (failed)
+  if (rows.empty())
+    out << "verdict: nothing was compared\n";
+  else if (failed)
     out << "verdict: " << failed << " of " << rows.size() << " comparisons fail\n";
   else
     out << "verdict: all " << rows.size() << " comparisons hold\n";

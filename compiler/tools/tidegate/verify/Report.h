@@ -25,7 +25,7 @@ struct VerifyReport {
   void add(const std::string &check, const std::string &tensor, double error, double bound) {
     rows.push_back({check, tensor, error, bound});
   }
-  bool holds() const;
+  bool holds() const; ///< No row fails, and there is one.
   /// Every row (`all`), or the worst of each check and every one that fails.
   void print(std::ostream &out, bool all) const;
   std::string json() const;
