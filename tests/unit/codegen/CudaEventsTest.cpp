@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "compiler/Driver/CudaModel.h"
 #include "compiler/Reference/Interpreter.h"
+#include "passes/Tile/Passes.h"
 #include "runtime/core/Executor.h"
 #include "runtime/cuda/KernelCache.h"
 #include "runtime/cuda/Kernels.h"
@@ -145,7 +146,7 @@ public:
     PlannedKernels planned = planKernels(
         compilation, [&] { return Built::moduleOf(compilation, p, isVjp); }, {isVjp ? "f.vjp" : "f"});
     for (const cuda::KernelSource &kernel : planned.kernels.kernels())
-      EXPECT_LE(kernel.sharedBytes, 227 << 10) << kernel.name;
+      EXPECT_LE(kernel.sharedBytes, tile::kBlockBytes) << kernel.name;
     played::playKernels(planned.plans.front(), planned.kernels.kernels(), p.findsRaces);
     executor = std::make_unique<runtime::Executor>(std::move(planned.plans.front()));
   }
