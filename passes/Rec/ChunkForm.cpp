@@ -306,15 +306,30 @@ private:
     return a.times(expOf(side.gates.whole(a)), signOf(side.signs.whole(a)));
   }
 
-  /// A tile of queries or readers at a place, with its sign and fine decay.
-  Value rowTile(Value tile, int64_t place) { return tile ? a.times(tile, fineDecay(keys, place)) : tile; }
+  /// What takes effect on the keys up to places, as rows; null for zero.
+  Value keyRowsBefore(Running SideDecays::*sums, ArrayRef<int64_t> places) {
+    return rowsOf(places, [&](size_t i) { return (keys.*sums).before(a, places[i]); });
+  }
+  /// Tiles of queries or readers at places as rows, with their sign and fine decay. The rows are multiplied, not the
+  /// tiles: the gradient of the decay needs the very numbers that products with these rows took.
+  Value decayedRows(ArrayRef<Value> tiles, ArrayRef<int64_t> places) {
+    Value all = rows(tiles);
+    if (!all)
+      return {};
+    Value sign = signOf(keyRowsBefore(&SideDecays::signs, places)),
+          fine = expOf(keyRowsBefore(&SideDecays::fine, places));
+    return a.times(all, a.times(sign, fine));
+  }
 
   /// Keys, as the columns of M and P.
   Value cols() {
-    if (!colKeys)
-      colKeys = rowsOf(adds, [&](size_t i) {
-        return a.times(adds[i].key, inverseFineDecay(keys, program.adds[i].place));
-      });
+    if (!colKeys) {
+      const SmallVector<int64_t> places = addPlaces();
+      Value all = rowsOf(adds, [&](size_t i) { return adds[i].key; });
+      Value sign = signOf(keyRowsBefore(&SideDecays::signs, places)),
+            fine = expOf(a.negated(keyRowsBefore(&SideDecays::fine, places)));
+      colKeys = a.times(all, a.times(sign, fine));
+    }
     return colKeys;
   }
   /// Coarse sums at the adds' places.
@@ -389,7 +404,9 @@ private:
     if (adds.empty())
       return {};
     Value given = rowsOf(adds, [&](size_t i) { return adds[i].value; });
-    Value readers = rowsOf(adds, [&](size_t i) { return rowTile(adds[i].reader, program.adds[i].readPlace); });
+    auto tiles = llvm::map_to_vector(adds, [](const Tiles &add) { return add.reader; });
+    auto places = llvm::map_to_vector(program.adds, [](const auto &add) { return add.readPlace; });
+    Value readers = decayedRows(tiles, places);
     auto normalised = [&](Value rows) {
       return values.empty() ? rows : a.times(rowsOf(adds, [&](size_t i) {
         return orOne(inverseFineDecay(values, program.adds[i].place));
@@ -399,9 +416,7 @@ private:
       return normalised(given);
     auto readPlaceOf = [&](size_t i) { return program.adds[i].readPlace; };
     Value gate = rowsOf(adds, [&](size_t i) { return keys.coarse.before(a, readPlaceOf(i)); });
-    auto places = llvm::map_to_vector(program.adds, [](const auto &add) { return add.readPlace; });
     Value matrix = scores(readers, gate, places);
-    auto tiles = llvm::map_to_vector(adds, [](const Tiles &add) { return add.reader; });
     Value ofState = ofEntry(readers, gate, tiles, readPlaceOf, state);
     bool hasFactors = llvm::any_of(adds, [](const Tiles &add) { return bool(add.factor); });
     if (hasFactors)
@@ -435,13 +450,12 @@ private:
     if (queries.empty())
       return {};
     auto placeOf = [&](size_t i) { return program.reads[i].place; };
-    Value rowQueries = rowsOf(queries, [&](size_t i) { return rowTile(queries[i], placeOf(i)); });
+    auto places = llvm::map_to_vector(program.reads, [](const auto &read) { return read.place; });
+    Value rowQueries = decayedRows(queries, places);
     Value gate = rowsOf(queries, [&](size_t i) { return keys.coarse.before(a, placeOf(i)); });
     Value result = ofEntry(rowQueries, gate, queries, placeOf, state);
-    if (pseudo) {
-      auto places = llvm::map_to_vector(program.reads, [](const auto &read) { return read.place; });
+    if (pseudo)
       result = a.plus(result, ofAdds(scores(rowQueries, gate, places), pseudo, places));
-    }
     int64_t count = queries.size();
     if (count == 1)
       return {result};
@@ -482,7 +496,11 @@ private:
     }
     if (!pseudo)
       return next;
-    Value left = rowsOf(adds, [&](size_t i) { return a.times(decayAfter(keys, program.adds[i].place), adds[i].key); });
+    auto after = [&](Running &sums) {
+      return rowsOf(adds, [&](size_t i) { return sums.after(a, program.adds[i].place); });
+    };
+    Value left = a.times(a.times(expOf(after(keys.gates)), signOf(after(keys.signs))),
+                         rowsOf(adds, [&](size_t i) { return adds[i].key; }));
     if (documents)
       left = documents->kept(documents->afterLast(adds.size()), left);
     if (!values.empty())

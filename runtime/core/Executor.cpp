@@ -4,6 +4,7 @@
 #include "runtime/core/Attention.h"
 #include "runtime/core/Blas.h"
 #include "runtime/core/Error.h"
+#include "runtime/core/HostTensor.h"
 #include "runtime/core/ShortConv.h"
 
 #include <algorithm>
@@ -240,6 +241,51 @@ struct Run {
   }
   void operator()(const ChunkRows &c) const { plan.elementBytes == 8 ? moveRows<double>(c) : moveRows<float>(c); }
 };
+
+/// The buffers of numbers that a step computes with in the plan's precision; kernels have their own.
+std::vector<int> numbersOf(const Step &step) {
+  struct Visitor {
+    using Buffers = std::vector<int>;
+    Buffers operator()(const Product &p) { return {p.a, p.b, p.c}; }
+    Buffers operator()(const Lookup &l) { return {l.table, l.out}; }
+    Buffers operator()(const LookupGrad &l) { return {l.in, l.out}; }
+    Buffers operator()(const ShortConv &s) { return {s.rows, s.with, s.edge, s.out, s.outEdge}; }
+    Buffers operator()(const Attention &a) {
+      return {a.query, a.key, a.value, a.pastKey, a.pastValue, a.out, a.lse, a.nextKey, a.nextValue};
+    }
+    Buffers operator()(const AttentionGrad &g) {
+      Buffers all = (*this)(g.of);
+      all.insert(all.end(), {g.outGrad, g.lseGrad, g.queryGrad, g.keyGrad, g.valueGrad, g.pastKeyGrad, g.pastValueGrad});
+      return all;
+    }
+    Buffers operator()(const SumPieces &s) { return {s.from, s.to}; }
+    Buffers operator()(const ChunkRows &c) { return {c.rows, c.heads}; }
+    Buffers operator()(const Launch &) { return {}; }
+    Buffers operator()(const Positions &) { return {}; }
+    Buffers operator()(const Copy &) { return {}; }
+    Buffers operator()(const Repeat &) { return {}; }
+  };
+  return std::visit(Visitor(), step.what);
+}
+
+/// A step with what lies in bfloat16, in plans for a GPU, as floats: read before it and written back behind it.
+void runWidened(Run &run, const Step &step) {
+  std::map<int, HostTensor> wide;
+  const std::vector<void *> address = run.address;
+  for (int b : numbersOf(step))
+    if (b >= 0 && run.plan.buffers[b].elementBytes == 2 && !wide.contains(b)) {
+      const int64_t elements = run.size(run.plan.buffers[b].elements);
+      HostTensor half(Dtype::BF16, {elements});
+      std::memcpy(half.bytes().data(), address[b], elements * 2);
+      run.address[b] = wide.emplace(b, half.to(Dtype::F32)).first->second.view().data;
+    }
+  std::visit(run, step.what);
+  for (auto &[b, values] : wide) {
+    const HostTensor half = values.to(Dtype::BF16);
+    std::memcpy(address[b], half.bytes().data(), half.bytes().size());
+  }
+  run.address = address;
+}
 } // namespace
 
 Executor::Executor(Plan plan) : thePlan(std::move(plan)) {
@@ -290,7 +336,7 @@ void Executor::run(int64_t B, int64_t T, std::span<void *const> bindings) {
     auto start = std::chrono::steady_clock::now();
     if (turn.n != run.chunk)
       placeViews(thePlan, run.chunk = turn.n, B, T, run.address);
-    std::visit(run, thePlan.steps[turn.step].what);
+    runWidened(run, thePlan.steps[turn.step]);
     if (onStep)
       onStep(turn, B, T, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }

@@ -254,6 +254,12 @@ TEST(CudaPlayScanTest, OneGateAHead) {
     compareFunction(c, 8e-3);
   }
 }
+// The same where a token adds twice.
+TEST(CudaPlayScanTest, OneGateAHeadOfTwoAdds) {
+  compareFunction({"delta_product/delta_product.tg", "delta_product", {{"H", 1}, {"K", 16}, {"V", 16}, {"n", 2}}, 100,
+                   /*isVjp=*/true, /*bf16=*/true, /*decay=*/3, /*documents=*/false, /*isLog=*/true},
+                  5e-3);
+}
 // The caller's tensors in bfloat16, gates among them, and results and gradients too.
 TEST(CudaPlayScanTest, RowsOfTheCallerInHalf) {
   const std::map<std::string, int64_t> sizes = {{"H", 2}, {"HV", 2}, {"K", 48}, {"V", 32}};

@@ -1,0 +1,93 @@
+//===- PlayedModel.h - A model for a GPU, run on the CPU --------*- C++ -*-===//
+#pragma once
+
+#include "compiler/Driver/CompiledModel.h"
+#include "compiler/Driver/CudaModel.h"
+#include "runtime/core/Executor.h"
+#include "tests/unit/codegen/PlayedKernels.h"
+
+#include <stdexcept>
+
+namespace tidegate::played {
+
+/// Logits and gradients of a model whose plans are a GPU's: its kernels are played, and its tensors are in bfloat16
+/// where a GPU's are. It does not train.
+class PlayedModel : public CompiledModel {
+public:
+  PlayedModel(const ProgramSource &source, Precision precision) : CompiledModel(source, onGpu(precision)) {
+    for (const train::ParameterSpec &spec : specs) {
+      weights.emplace_back(type, spec.shape);
+      gradients.emplace_back(type, spec.shape);
+    }
+  }
+
+  runtime::HostSpan parameter(size_t i) override { return weights[i].view(); }
+  runtime::HostSpan gradient(size_t i) override { return gradients[i].view(); }
+
+  runtime::HostTensor logits(std::span<const int32_t> ids, int64_t B, int64_t T,
+                             std::span<const int32_t> given) override {
+    runtime::HostTensor out(type, {B, T, vocabulary});
+    const Positions positions = positionsOf(given, B, T);
+    auto bindings = inputs(ids, {}, positions);
+    bindings.push_back(out.view().data);
+    part(ModelPart::Logits).run(B, T, bindings);
+    return out;
+  }
+
+  train::LossResult lossAndGradients(const train::TokenBatch &batch) override {
+    runtime::HostTensor loss(type, {1});
+    const Positions positions = positionsOf(batch.positions, batch.B, batch.T);
+    auto bindings = inputs(batch.ids, batch.labels, positions);
+    bindings.push_back(loss.view().data);
+    for (size_t i : order)
+      bindings.push_back(gradients[i].view().data);
+    part(ModelPart::Train).run(batch.B, batch.T, bindings);
+    return {loss.view().get(0), batch.B * batch.T};
+  }
+
+  runtime::HostSpan moment(int, size_t) override { throw std::logic_error("played models have no moments"); }
+  train::StepResult trainStep(std::span<const train::TokenBatch>, const train::StepConfig &) override {
+    throw std::logic_error("played models are not trained");
+  }
+  train::LossResult evalLoss(const train::TokenBatch &) override {
+    throw std::logic_error("played models have no loss by itself");
+  }
+  std::unique_ptr<train::Decoder> decoder(int64_t) override { throw std::logic_error("played models do not decode"); }
+
+private:
+  static CompileOptions onGpu(Precision precision) {
+    CompileOptions options;
+    options.target = Target::Cuda;
+    options.precision = precision;
+    return options;
+  }
+
+  std::vector<void *> inputs(std::span<const int32_t> ids, std::span<const int32_t> labels,
+                             const Positions &positions) {
+    std::vector<void *> bindings{const_cast<int32_t *>(ids.data())};
+    if (!labels.empty())
+      bindings.push_back(const_cast<int32_t *>(labels.data()));
+    for (size_t i : order)
+      bindings.push_back(weights[i].view().data);
+    if (!positions.empty())
+      bindings.push_back(const_cast<int32_t *>(positions.data()));
+    return bindings;
+  }
+
+  /// The first function of a part.
+  runtime::Executor &part(ModelPart which) {
+    auto &executor = parts[int(which)];
+    if (!executor) {
+      PlannedKernels planned = planKernels(
+          compilation, [&] { return buildPart(compilation, program, which); }, entriesOf(which).take_front());
+      playKernels(planned.plans.front(), planned.kernels.kernels());
+      executor = std::make_unique<runtime::Executor>(std::move(planned.plans.front()));
+    }
+    return *executor;
+  }
+
+  std::vector<runtime::HostTensor> weights, gradients;
+  std::unique_ptr<runtime::Executor> parts[4];
+};
+
+} // namespace tidegate::played
