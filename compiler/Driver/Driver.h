@@ -62,6 +62,8 @@ struct CompileOptions {
   /// inputs for the backward and are run again in it: less memory, more work.
   int64_t recomputedLayers = 0;
   static constexpr int64_t kAllLayers = std::numeric_limits<int64_t>::max();
+  /// In f64: numbers that bf16 keeps in bfloat16 are rounded to it where they are stored.
+  bool roundsStored = false;
   bool remarks = false; ///< Say on stderr how each decay of a chunked recurrence is evaluated.
 };
 

@@ -200,8 +200,10 @@ void Compilation::fuse(ModuleOp module) {
   pm.addNestedPass<func::FuncOp>(nn::createFuseRows());
   if (options.target == Target::Cuda)
     pm.addNestedPass<func::FuncOp>(nn::createSplitRows());
-  if (options.precision == Precision::BF16)
+  if (options.precision == Precision::BF16 || options.roundsStored)
     pm.addPass(nn::createStorage());
+  if (options.roundsStored)
+    pm.addPass(nn::createRoundStored());
   if (cutsScans) {
     tile::TileCutOptions cut;
     cut.bf16 = options.precision == Precision::BF16;

@@ -57,4 +57,17 @@ def Storage : Pass<"nn-storage", "::mlir::ModuleOp"> {
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
 }
 
+def RoundStored : Pass<"nn-round-stored", "::mlir::ModuleOp"> {
+  let summary = "Values kept in bfloat16 become values rounded to it";
+  let description = [{
+    After nn-storage, of a program in f64: where a value would be kept in bfloat16 stands a
+    map that rounds it, `y = cx - (cx - x)` with `c = 2^45 + 1`, and nothing is kept in
+    bfloat16 any more. The program then computes what an exact machine with the memory
+    of bf16 would: how far it is from f64 is what that memory costs.
+
+    Example: tests/passes/Nn/nn-round-stored.mlir.
+  }];
+  let dependentDialects = ["::tidegate::nn::NnDialect"];
+}
+
 #endif

@@ -192,7 +192,7 @@ private:
 
   Type storageOf(Value v) {
     Type element = tensorOf(v).getElementType();
-    if (!element.isF32() || casts.contains(v))
+    if (!isa<FloatType>(element) || casts.contains(v))
       return casts.contains(v) ? Type(BFloat16Type::get(v.getContext())) : element;
     return isExact(v) ? element : Type(BFloat16Type::get(v.getContext()));
   }

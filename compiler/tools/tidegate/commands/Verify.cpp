@@ -79,7 +79,7 @@ VerifyReport verifyModel(const CommandLine &line, const ProgramSource &source, c
   };
   const bool documents = separatesDocuments(source);
   auto chunk64 = compile(Precision::F64, ScanForm::Chunk);
-  std::unique_ptr<train::Model> token64, documents64, chunk32, documents32, chunk16;
+  std::unique_ptr<train::Model> token64, documents64, chunk32, documents32, chunk16, rounded64;
   if (compares(line, options, Precision::F64)) {
     token64 = compile(Precision::F64, ScanForm::Token);
     if (documents)
@@ -90,10 +90,15 @@ VerifyReport verifyModel(const CommandLine &line, const ProgramSource &source, c
     if (documents)
       documents32 = compile(Precision::F32, ScanForm::Chunk, documents);
   }
-  if (compares(line, options, Precision::BF16))
+  if (compares(line, options, Precision::BF16)) {
     chunk16 = compile(Precision::BF16, ScanForm::Chunk);
+    CompileOptions rounded = formOf(options, Precision::F64, ScanForm::Chunk);
+    rounded.roundsStored = rounded.chunkLoops = true;
+    rounded64 = compileModel(source, rounded);
+  }
   VerifyReport report;
-  climbLadder({*chunk64, token64.get(), chunk32.get(), documents64.get(), documents32.get(), chunk16.get()},
+  climbLadder({*chunk64, token64.get(), chunk32.get(), documents64.get(), documents32.get(), chunk16.get(),
+               rounded64.get()},
               sizesOf(line), report);
   return report;
 }

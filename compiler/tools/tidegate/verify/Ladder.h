@@ -2,7 +2,7 @@
 // The fp64 token form is the oracle. Rungs: chunk form = token form; derived
 // gradients of both = each other = finite differences; decoding with carried
 // state = full forward; f32 = f64 to rounding; packed documents = separate runs;
-// on the GPU bf16 = f64 to the share of bfloat16.
+// on the GPU bf16 = f64 to the share of bfloat16, or to what memory in it costs.
 //===----------------------------------------------------------------------===//
 #pragma once
 
@@ -18,6 +18,7 @@ struct LadderModels {
   train::Model *documents64 = nullptr; ///< Chunk form with documents; null if the program does not separate them.
   train::Model *documents32 = nullptr; ///< The same in f32.
   train::Model *chunk16 = nullptr;     ///< bf16 on the GPU; null on the CPU.
+  train::Model *rounded64 = nullptr;   ///< CompileOptions::roundsStored, for what bf16 misses; null: bounds stand.
 };
 
 struct LadderSizes {
