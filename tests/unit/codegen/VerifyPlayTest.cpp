@@ -259,16 +259,18 @@ TEST_P(VerifyModelPlayTest, HoldsAndSeesAWrongGradient) {
   options.roundsStored = options.chunkLoops = true;
   auto rounded64 = compileModel(source(), options);
   MaybeWrong half(source(), Precision::BF16);
+  const auto expect = [&](bool holds, uint64_t seed) {
+    VerifyReport report;
+    climbLadder({.chunk64 = *chunk64, .chunk16 = &half, .rounded64 = rounded64.get()}, {1, {GetParam().T}, seed},
+                report);
+    std::ostringstream text;
+    report.print(text, /*all=*/false);
+    EXPECT_EQ(report.holds(), holds) << "seed " << seed << "\n" << text.str();
+  };
   for (uint64_t seed : GetParam().seeds)
-    for (float factor : {1.f, 0.9f}) {
-      half.factor = factor;
-      VerifyReport report;
-      climbLadder({.chunk64 = *chunk64, .chunk16 = &half, .rounded64 = rounded64.get()}, {1, {GetParam().T}, seed},
-                  report);
-      std::ostringstream text;
-      report.print(text, /*all=*/false);
-      EXPECT_EQ(report.holds(), factor == 1) << "seed " << seed << "\n" << text.str();
-    }
+    expect(true, seed);
+  half.factor = 0.9f;
+  expect(false, GetParam().seeds.front());
 }
 INSTANTIATE_TEST_SUITE_P(
     Models, VerifyModelPlayTest,
