@@ -512,6 +512,8 @@ private:
       kept.product = stored == product ? kept.exact : copy(kept.exact, Form::Elements, shared(product, true)).getResult(0);
     if (it->second.tile)
       kept.tile = stored == f32 ? kept.exact : copy(kept.exact, Form::Elements, shared(f32, true)).getResult(0);
+    if (it->second.product && !it->second.exact())
+      kept.exact = kept.product;
   }
 
   void copyState(BlockArgument arg, BlockArgument now) {
@@ -648,9 +650,10 @@ private:
     for (auto [root, copy] : llvm::zip(members, copies)) {
       Kept &kept = keptAs[root];
       if (copy.product)
-        kept.product = kept.exact = compute.getResult(*copy.product);
+        kept.product = compute.getResult(*copy.product);
       if (copy.exact)
-        kept.tile = kept.exact = compute.getResult(*copy.exact);
+        kept.tile = compute.getResult(*copy.exact);
+      kept.exact = copy.product && !needs.lookup(root).exact() ? kept.product : kept.tile;
       for (auto [i, r] : copy.outputs)
         yielded[i] = compute.getResult(r);
     }

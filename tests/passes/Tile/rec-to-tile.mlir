@@ -93,3 +93,25 @@ func.func @solve_under_decay(%k: tensor<?x?x2x16xf32>, %v: tensor<?x?x2x32xf32>,
   } -> tensor<?x?x2x32xf32>, tensor<?x2x32x16xf32>
   return %o : tensor<?x?x2x32xf32>
 }
+
+// An operand kept in float, and a solution, which is solved in float: what products read of them, rounded, others read.
+
+// CHECK-LABEL: func.func @one_number_to_all
+// CHECK: %[[X:.*]] = tile.load %arg{{.*}} at <shared, f32, swizzled = true>
+// CHECK: %[[XB:.*]] = tile.compute elements at [#tile.place<shared, bf16, swizzled = true>] {
+// CHECK-NEXT: tile.yield %[[X]]
+// CHECK: %[[N:.*]]:2 = tile.compute solve at [#tile.place<shared, bf16, swizzled = true>, #tile.place<shared, f32, swizzled = true>]
+// CHECK: nn.dot %[[N]]#0, %[[XB]]
+// CHECK: nn.mul %[[N]]#0, %[[XB]]
+func.func @one_number_to_all(%x: tensor<?x?x2x32xf32>, %y: tensor<?x?x2x32xf32>, %m: tensor<?x?x2x64x64xf32>)
+    -> (tensor<?x?x2x64x64xf32>, tensor<?x?x2x32xf32>) {
+  %p, %o = rec.scan chunk 64 (%x, %y, %m : tensor<?x?x2x32xf32>, tensor<?x?x2x32xf32>, tensor<?x?x2x64x64xf32>)
+      kinds [0, 0, 1] out_kinds [1, 0] states 0 {
+  ^bb0(%xt: tensor<64x32xf32>, %yt: tensor<64x32xf32>, %mt: tensor<64x64xf32>):
+    %n = rec.decay_solve %mt, %yt at [0] x [1] : (tensor<64x64xf32>, tensor<64x32xf32>) -> tensor<64x32xf32>
+    %nx = nn.dot %n, %xt contract [1] x [1] : tensor<64x32xf32>, tensor<64x32xf32>
+    %ot = nn.mul %n, %xt : tensor<64x32xf32>, tensor<64x32xf32>
+    rec.yield %nx, %ot : tensor<64x64xf32>, tensor<64x32xf32>
+  } -> tensor<?x?x2x64x64xf32>, tensor<?x?x2x32xf32>
+  return %p, %o : tensor<?x?x2x64x64xf32>, tensor<?x?x2x32xf32>
+}
