@@ -229,11 +229,18 @@ private:
   void readScale(const EventProgram::Scale &scale, const LogDecay &log, SideDecays &side) {
     Value tile = tileOf(lifter.toTokens(scale.decay, log.log));
     tile = nn::MaximumOp::create(inside, tile.getLoc(), tile, leastLog());
-    Value coarse = rounded(tile, 256);
+    Value coarse = rounded(tile, 256), fine = nn::SubOp::create(inside, tile.getLoc(), tile, coarse);
+    if (scale.onValues && options.halfProducts) {
+      // The gradient reaches a gate through one of the two. Through the fine one it sums N dN - Z Y, where N solves for
+      // Y and Z for dN: behind a token that cancels only if both do so exactly. Through the coarse one both sides of a
+      // difference are the same products of N and Z, rounded alike, for two mixes more.
+      fine = nn::StopGradientOp::create(inside, tile.getLoc(), fine);
+      coarse = nn::SubOp::create(inside, tile.getLoc(), tile, fine);
+    }
     side.places.push_back(scale.place);
     side.gates.add(a, scale.place, tile);
     side.coarse.add(a, scale.place, coarse);
-    side.fine.add(a, scale.place, nn::SubOp::create(inside, tile.getLoc(), tile, coarse));
+    side.fine.add(a, scale.place, fine);
     if (log.negative)
       side.signs.add(a, scale.place, tileOf(lifter.toTokens(scale.decay, log.negative)));
   }

@@ -29,7 +29,8 @@ def RecToChunk : Pass<"rec-to-chunk", "::mlir::ModuleOp"> {
                  Option<"valuesFirst", "values-first", "bool", "false", "States are V x K in the chunk form, not K x V">,
                  Option<"remarks", "remarks", "bool", "false", "Say at each decay how it is evaluated, and why">,
                  Option<"halfProducts", "half-products", "bool", "false",
-                        "Products may round what they multiply to bfloat16: sums of log decays enter them in exact parts">];
+                        "Products may round what they multiply to bfloat16: sums of log decays enter them in exact "
+                        "parts, and gradients of decays of the values come from pairs of events">];
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
 }
 

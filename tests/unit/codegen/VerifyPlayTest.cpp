@@ -16,11 +16,12 @@ using namespace tidegate::tool;
 using Tensors = EntryProgram::Tensors;
 
 namespace {
-/// A function with the sizes that it leaves open.
+/// A function with the sizes that it leaves open, and the numbers of tokens that it is checked at.
 struct Scan {
   ProgramSource source;
   std::string entry;
   std::map<std::string, int64_t> sizes;
+  std::vector<int64_t> lengths = {1, 65};
 };
 
 /// A function, in bfloat16 unless said otherwise, its kernels played.
@@ -130,23 +131,39 @@ Scan twoAdds(const std::string &entry, const std::map<std::string, int64_t> &siz
   return {{TIDEGATE_SOURCE_DIR "/tests/gpu/two_adds.tg", {}, {}}, entry, sizes};
 }
 
-/// The ladder of a function at one length, with `chunk16` for its kernels in bfloat16, and `played32` for those in
-/// float, which are the CPU's without it.
-VerifyReport climb(const Scan &scan, EntryProgram &chunk16, int64_t T, EntryProgram *played32 = nullptr,
-                   int64_t B = 2) {
-  auto compile = [&](Precision precision, ScanForm form) {
+/// Under decays of the values, whose gradients are sums along a chunk in which what lies behind a token cancels.
+Scan valuesDecay(const std::string &entry) {
+  const ProgramSource source{TIDEGATE_SOURCE_DIR "/tests/gpu/decays_on_both_sides.tg", {}, {}};
+  return {source, entry, {{"H", 1}, {"K", 32}, {"V", 32}}, {17, 63, 130}};
+}
+
+/// The forms of a function on the CPU, and its ladder.
+class CompiledForms {
+public:
+  explicit CompiledForms(const Scan &scan)
+      : scan(scan), token64(compile(Precision::F64, ScanForm::Token)),
+        chunk64(compile(Precision::F64, ScanForm::Chunk)), chunk32(compile(Precision::F32, ScanForm::Chunk)) {}
+
+  /// At one length, with `chunk16` for its kernels in bfloat16, and `played32` for those in float, which are the CPU's
+  /// without it.
+  VerifyReport climb(EntryProgram &chunk16, int64_t T, EntryProgram *played32 = nullptr, int64_t B = 2) {
+    VerifyReport report;
+    climbEntryLadder(scan.entry, {*token64, chunk64.get(), played32 ? played32 : chunk32.get(), &chunk16}, {B, {T}, 1},
+                     {{}, steadyRanges(scan.source, scan.entry, {}, scan.sizes)}, report);
+    return report;
+  }
+
+private:
+  std::unique_ptr<EntryProgram> compile(Precision precision, ScanForm form) const {
     CompileOptions options;
     options.precision = precision;
     options.form = form;
     return compileEntry(scan.source, scan.entry, options, {}, scan.sizes);
-  };
-  auto token64 = compile(Precision::F64, ScanForm::Token), chunk64 = compile(Precision::F64, ScanForm::Chunk),
-       chunk32 = compile(Precision::F32, ScanForm::Chunk);
-  VerifyReport report;
-  climbEntryLadder(scan.entry, {*token64, chunk64.get(), played32 ? played32 : chunk32.get(), &chunk16}, {B, {T}, 1},
-                   {{}, steadyRanges(scan.source, scan.entry, {}, scan.sizes)}, report);
-  return report;
-}
+  }
+
+  Scan scan;
+  std::unique_ptr<EntryProgram> token64, chunk64, chunk32;
+};
 
 /// Its gradient by one input is a tenth too small.
 class Wrong : public PlayedEntry {
@@ -168,8 +185,9 @@ private:
 TEST_P(VerifyScanPlayTest, Holds) {
   const Scan &scan = GetParam();
   PlayedEntry chunk16(scan);
-  for (int64_t T : {1, 65}) {
-    const VerifyReport report = climb(scan, chunk16, T);
+  CompiledForms forms(scan);
+  for (int64_t T : scan.lengths) {
+    const VerifyReport report = forms.climb(chunk16, T);
     std::ostringstream text;
     report.print(text, /*all=*/false);
     EXPECT_TRUE(report.holds()) << "T = " << T << "\n" << text.str();
@@ -177,9 +195,10 @@ TEST_P(VerifyScanPlayTest, Holds) {
 }
 
 TEST(VerifyPlayTest, SeesAWrongGradient) {
+  CompiledForms forms(fromNothing());
   for (const char *input : {"q", "g"}) {
     Wrong chunk16(fromNothing(), input);
-    const VerifyReport report = climb(fromNothing(), chunk16, 20);
+    const VerifyReport report = forms.climb(chunk16, 20);
     EXPECT_FALSE(report.holds()) << input;
     for (const CheckRow &row : report.rows)
       if (!row.holds())
@@ -192,7 +211,7 @@ class VerifyWidePlayTest : public testing::TestWithParam<Scan> {};
 TEST_P(VerifyWidePlayTest, Holds) {
   const Scan &scan = GetParam();
   PlayedEntry chunk16(scan), played32(scan, Precision::F32);
-  const VerifyReport report = climb(scan, chunk16, 65, &played32, /*B=*/1);
+  const VerifyReport report = CompiledForms(scan).climb(chunk16, 65, &played32, /*B=*/1);
   std::ostringstream text;
   report.print(text, /*all=*/false);
   EXPECT_TRUE(report.holds()) << text.str();
@@ -209,7 +228,8 @@ INSTANTIATE_TEST_SUITE_P(Scans, VerifyScanPlayTest,
                                          ofLibrary("delta.tg", "delta_rule", kSizes),
                                          ofLibrary("delta.tg", "gated_delta_rule", kGrouped),
                                          ofLibrary("delta.tg", "kda", kGrouped), fromNothing(),
-                                         twoAdds("two_steps", {{"H", 1}, {"K", 48}, {"V", 48}})),
+                                         twoAdds("two_steps", {{"H", 1}, {"K", 48}, {"V", 48}}),
+                                         valuesDecay("both_decay"), valuesDecay("values_decay")),
                          [](const auto &info) { return info.param.entry; });
 
 // Models in bfloat16, as a GPU has them in memory, at sizes where single numbers cancel.

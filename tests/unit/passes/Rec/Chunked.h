@@ -13,9 +13,12 @@
 namespace tidegate::test {
 
 /// Applies rec-to-chunk and expects that no token scan is left.
-inline void toChunk(Module &m, int64_t chunk) {
+inline void toChunk(Module &m, int64_t chunk, bool halfProducts = false) {
   mlir::PassManager manager(&m.context);
-  manager.addPass(rec::createRecToChunk({chunk}));
+  rec::RecToChunkOptions options;
+  options.chunk = chunk;
+  options.halfProducts = halfProducts;
+  manager.addPass(rec::createRecToChunk(options));
   if (failed(manager.run(*m.module))) {
     ADD_FAILURE() << m.errors;
     return;

@@ -124,14 +124,15 @@ void expectSeparate(Trial trial, unsigned seed, const std::string &what) {
   Case packed = makeCase(trial.events, trial.sizes, random, gatesFrom(trial.gates, random), restarts);
   Case plain = makeCase(trial.events, trial.sizes, again, gatesFrom(trial.gates, again));
 
-  Module token(packed.text), chunked(packed.text);
+  Module token(packed.text), chunked(packed.text), forHalf(packed.text);
   Tensors cotangents, results = token.run("f", packed.arguments);
   for (const auto &result : results)
     cotangents.push_back(randomTensor(result.shape, other));
   Separate want = runSeparately(plain, documents, restarts, cotangents, results);
   toChunk(chunked, trial.chunk);
-  for (Module *m : {&token, &chunked}) {
-    SCOPED_TRACE(m == &token ? "token form" : "chunk form");
+  toChunk(forHalf, trial.chunk, /*halfProducts=*/true);
+  for (Module *m : {&token, &chunked, &forHalf}) {
+    SCOPED_TRACE(m == &token ? "token form" : m == &chunked ? "chunk form" : "chunk form for products that round");
     addGradient(*m);
     Tensors got = m->run("f", packed.arguments), arguments = packed.arguments;
     for (size_t i = 0; i < want.results.size(); ++i)

@@ -2,6 +2,7 @@
 // 200 random programs of 1 to 4 events on the state, and reads at any place:
 // the chunk form is the token form; its derived gradients, of every input and
 // of the initial state, are the token form's and those of finite differences.
+// Half of them are in the form for products that round.
 // TIDEGATE_SEED=N draws others; the seed is printed.
 //===----------------------------------------------------------------------===//
 #include "Chunked.h"
@@ -68,10 +69,10 @@ public:
   explicit Properties(std::seed_seq &&seed) : random(seed) {}
 
   /// Everything that is claimed of one program.
-  void expectProperties(const Case &c, int64_t chunk, const std::string &what) {
+  void expectProperties(const Case &c, int64_t chunk, const std::string &what, bool halfProducts = false) {
     Module token(c.text), chunked(c.text);
     Tensors want = token.run("f", c.arguments), arguments = c.arguments, cotangents;
-    toChunk(chunked, chunk);
+    toChunk(chunked, chunk, halfProducts);
     Tensors got = chunked.run("f", c.arguments);
     ASSERT_EQ(got.size(), want.size());
     double scale = largest(c.arguments.back()); // What a state that was erased is left over from.
@@ -147,7 +148,8 @@ Properties checkProgram(unsigned seed, int n) {
                          "seed " + std::to_string(seed) + ", program " + std::to_string(n) + ": " + textOf(events) +
                              ", B T H K V = " + std::to_string(sizes.batch) + " " + std::to_string(sizes.tokens) +
                              " " + std::to_string(sizes.heads) + " " + std::to_string(sizes.keys) + " " +
-                             std::to_string(sizes.values));
+                             std::to_string(sizes.values),
+                         /*halfProducts=*/n % 2);
   return check;
 }
 
