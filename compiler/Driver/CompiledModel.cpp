@@ -25,6 +25,15 @@ CompiledModel::CompiledModel(const ProgramSource &source, const CompileOptions &
       order.push_back(byName.lookup(name.getValue()));
 }
 
+train::LabelScores CompiledModel::scoresFrom(runtime::HostSpan logs, runtime::HostSpan likeliest) {
+  train::LabelScores scores;
+  for (int64_t i = 0; i < logs.elements; ++i) {
+    scores.logProbability.push_back(logs.get(i));
+    scores.isLikeliest.push_back(likeliest.get(i) != 0);
+  }
+  return scores;
+}
+
 std::vector<double> CompiledModel::decayOfRows() const {
   std::vector<double> decay(flat.rows, 0);
   for (size_t i = 0; i < specs.size(); ++i)

@@ -25,6 +25,8 @@ protected:
   /// positions given, or one document a row. `first` tokens of each row were fed before.
   Positions positionsOf(std::span<const int32_t> given, int64_t B, int64_t T,
                         std::span<const int32_t> first = {}) const;
+  /// What @scores returned.
+  static train::LabelScores scoresFrom(runtime::HostSpan logs, runtime::HostSpan likeliest);
   /// 1 or 0 for each row of the flat weights: whether it decays.
   std::vector<double> decayOfRows() const;
   /// The scalar arguments of @adamw, in order; without norm2.

@@ -16,12 +16,14 @@ using runtime::RuntimeError;
 
 llvm::ArrayRef<llvm::StringRef> tidegate::entriesOf(ModelPart part) {
   static const llvm::StringRef train[] = {"loss_and_grads", "accumulate", "grad_norm", "adamw"}, loss[] = {"loss"},
-                               model[] = {"model"};
+                               scores[] = {"scores"}, model[] = {"model"};
   switch (part) {
   case ModelPart::Train:
     return train;
   case ModelPart::Loss:
     return loss;
+  case ModelPart::Scores:
+    return scores;
   case ModelPart::Logits:
   case ModelPart::Decode:
     return model;
@@ -38,6 +40,8 @@ mlir::OwningOpRef<mlir::ModuleOp> tidegate::buildPart(Compilation &compilation, 
     compilation.lowerRecurrences(*module);
   if (part == ModelPart::Train || part == ModelPart::Loss)
     compilation.buildTraining(*module);
+  if (part == ModelPart::Scores)
+    compilation.buildScores(*module);
   // What is not asked for is not compiled.
   auto entries = entriesOf(part);
   for (auto f : module->getOps<mlir::func::FuncOp>())
@@ -122,6 +126,17 @@ public:
     part(ModelPart::Loss).entry("loss").run(batch.B, batch.T, bindings);
     double n = count.view().get(0);
     return {n > 0 ? sum.view().get(0) / n : 0, int64_t(n)};
+  }
+
+  train::LabelScores scores(const train::TokenBatch &batch) override {
+    checkBatch(batch);
+    HostTensor logs(type, {batch.B, batch.T}), likeliest(type, {batch.B, batch.T});
+    const Positions positions = positionsOf(batch.positions, batch.B, batch.T);
+    auto bindings = inputs(batch.ids, batch.labels, positions);
+    bindings.push_back(logs.view().data);
+    bindings.push_back(likeliest.view().data);
+    part(ModelPart::Scores).entry("scores").run(batch.B, batch.T, bindings);
+    return scoresFrom(logs.view(), likeliest.view());
   }
 
   HostTensor logits(std::span<const int32_t> ids, int64_t B, int64_t T,
@@ -237,7 +252,7 @@ private:
 
   Array weights, gradients, first, second, decay;
   std::unique_ptr<Array> addend; ///< Gradients of a further micro-batch; made when there is one.
-  std::unique_ptr<CpuProgram> parts[4];
+  std::unique_ptr<CpuProgram> parts[kModelParts];
 };
 
 /// Carries the recurrent states of B rows from call to call.

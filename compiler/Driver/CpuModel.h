@@ -11,9 +11,11 @@ namespace tidegate {
 enum class ModelPart {
   Train,  ///< @loss_and_grads, @accumulate, @grad_norm, @adamw
   Loss,   ///< @loss
+  Scores, ///< @scores
   Logits, ///< @model
   Decode, ///< @model with states in and out, token form
 };
+inline constexpr int kModelParts = int(ModelPart::Decode) + 1;
 
 /// The module of one part, ready to be planned, and its entry points.
 mlir::OwningOpRef<mlir::ModuleOp> buildPart(Compilation &compilation, LoadedProgram &program, ModelPart part);

@@ -262,6 +262,24 @@ public:
     return {both[1] > 0 ? double(both[0]) / both[1] : 0, int64_t(both[1])};
   }
 
+  train::LabelScores scores(const train::TokenBatch &batch) override {
+    checkBatch(batch);
+    HostTensor logs(type, {batch.B, batch.T}), likeliest(type, {batch.B, batch.T});
+    const int64_t bytes = logs.elements() * 4;
+    auto &executor = part(ModelPart::Scores).entry("scores");
+    expectRoom("scores", batch.B, batch.T, executor.arenaBytes(batch.B, batch.T), false, 2 * bytes);
+    DeviceMemory results[] = {{bytes, "log-probabilities"}, {bytes, "likeliest labels"}};
+    auto bindings = inputs(batch.ids, batch.labels, positionsOf(batch.positions, batch.B, batch.T), batch.B * batch.T);
+    for (DeviceMemory &result : results)
+      bindings.push_back(result.data());
+    executor.usesGraphs = false; // the results are others each time
+    executor.run(batch.B, batch.T, bindings);
+    engine.stream.toHost(logs.view().data, results[0].data(), bytes);
+    engine.stream.toHost(likeliest.view().data, results[1].data(), bytes);
+    engine.stream.synchronize();
+    return scoresFrom(logs.view(), likeliest.view());
+  }
+
   HostTensor logits(std::span<const int32_t> ids, int64_t B, int64_t T, std::span<const int32_t> given) override {
     checkTokens(ids, B, T, "id", false);
     HostTensor out(type, {B, T, vocabulary});
@@ -428,7 +446,7 @@ private:
   Mirror weights, gradients, first, second;
   DeviceMemory decay, scalars, tokens, addend;
   PinnedMemory staged;
-  std::unique_ptr<CudaProgram> parts[4];
+  std::unique_ptr<CudaProgram> parts[kModelParts];
   std::unique_ptr<train::Model> host; ///< For decoding.
 };
 } // namespace

@@ -121,6 +121,10 @@ void Compilation::buildTraining(ModuleOp module) {
   nn::buildAdamW(module, element);
 }
 
+void Compilation::buildScores(ModuleOp module) {
+  check(autodiff::buildScores(module.lookupSymbol<func::FuncOp>("model")));
+}
+
 func::FuncOp Compilation::buildVjp(func::FuncOp entry) {
   auto gradient = autodiff::buildGradient(entry);
   check(gradient);

@@ -58,6 +58,8 @@ struct Compilation {
   void lowerRecurrences(mlir::ModuleOp module);
   /// @loss and @loss_and_grads beside @model, and the optimiser's functions.
   void buildTraining(mlir::ModuleOp module);
+  /// @scores beside @model.
+  void buildScores(mlir::ModuleOp module);
   /// `@NAME.vjp(arguments, cotangents) -> cotangents of the float arguments`.
   mlir::func::FuncOp buildVjp(mlir::func::FuncOp entry);
   /// lowerRecurrences of a module with one public function. That, or with `isVjp` what buildVjp makes of it, is the only

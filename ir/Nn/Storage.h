@@ -14,6 +14,8 @@ namespace tidegate::nn {
 inline constexpr llvm::StringLiteral kStorage = "nn.storage";
 /// Of an argument or result of a public function: the type in which its caller keeps it.
 inline constexpr llvm::StringLiteral kStored = "nn.stored";
+/// Of a function: what is no operand of a product in it is kept in float.
+inline constexpr llvm::StringLiteral kExact = "nn.exact";
 
 /// Rows of at most so many numbers are kept in float: rates, gates, norms, losses.
 inline constexpr int64_t kNarrow = 32;

@@ -1,5 +1,5 @@
 //===- Autodiff.cpp - Passes that make gradients ----------------*- C++ -*-===//
-// Implements -autodiff and -build-loss over passes/Autodiff/Gradient.h.
+// Implements -autodiff, -build-loss and -build-scores over passes/Autodiff/Gradient.h.
 //===----------------------------------------------------------------------===//
 #include "ir/Nn/NnDialect.h"
 #include "passes/Autodiff/Gradient.h"
@@ -13,6 +13,7 @@ using namespace tidegate::autodiff;
 namespace tidegate::autodiff {
 #define GEN_PASS_DEF_AUTODIFFPASS
 #define GEN_PASS_DEF_BUILDLOSSPASS
+#define GEN_PASS_DEF_BUILDSCORESPASS
 #include "passes/Autodiff/Passes.h.inc"
 } // namespace tidegate::autodiff
 
@@ -62,6 +63,16 @@ struct BuildLossPass : tidegate::autodiff::impl::BuildLossPassBase<BuildLossPass
     auto options = optionsFrom(getOperation(), policy);
     auto function = functionNamed(getOperation(), model);
     if (failed(options) || failed(function) || failed(buildLossAndGradients(*function, *options)))
+      signalPassFailure();
+  }
+};
+
+struct BuildScoresPass : tidegate::autodiff::impl::BuildScoresPassBase<BuildScoresPass> {
+  using BuildScoresPassBase::BuildScoresPassBase;
+
+  void runOnOperation() override {
+    auto function = functionNamed(getOperation(), model);
+    if (failed(function) || failed(buildScores(*function)))
       signalPassFailure();
   }
 };

@@ -57,4 +57,9 @@ struct LossFunctions {
 /// Errors: as buildGradient, and a model of another signature.
 llvm::FailureOr<LossFunctions> buildLossAndGradients(mlir::func::FuncOp model, const AutodiffOptions &options = {});
 
+/// Makes `@scores(ids, labels, weights...) -> (log-probability of each label, whether it is the likeliest id)` of such
+/// a model, ?x?x1 both: 1 where no id has a larger logit, and none before the label an equal one; 0 and 0 where the
+/// label is negative. Errors: a model of another signature.
+llvm::FailureOr<mlir::func::FuncOp> buildScores(mlir::func::FuncOp model);
+
 } // namespace tidegate::autodiff

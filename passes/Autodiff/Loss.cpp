@@ -1,10 +1,11 @@
 //===- Loss.cpp - Cross entropy of a model and its gradient -----*- C++ -*-===//
 // A model is cut into @model.hidden and its head. The head and the loss work row by
 // row, so they run for blocks of rows: @nll, or @nll.grad, which computes the
-// gradients beside the losses. Neither the logits of all rows nor their gradients
-// ever are in memory at once.
+// gradients beside the losses, or @scores.rows, which says more of each label.
+// Neither the logits of all rows nor their gradients ever are in memory at once.
 //===----------------------------------------------------------------------===//
 #include "ir/Nn/NnOps.h"
+#include "ir/Nn/Storage.h"
 #include "passes/Autodiff/Differentiator.h"
 #include "passes/Autodiff/Head.h"
 #include "passes/Autodiff/Simplify.h"
@@ -19,6 +20,13 @@ using namespace tidegate::autodiff;
 static bool isFloat(Type type) { return isa<FloatType>(getElementTypeOrSelf(type)); }
 
 namespace {
+/// A block of rows in a function of (head's operands, labels, ...).
+struct LabelledRows {
+  Value logits, labels;
+  Value picked; ///< The logits of the labels; 0 for labels below 0.
+  Value counts; ///< 1 for labels of at least 0, else 0.
+};
+
 struct LossBuilder {
   func::FuncOp model;
   OpBuilder builder;
@@ -35,11 +43,20 @@ struct LossBuilder {
   void buildHidden();
   func::FuncOp nll();
   func::FuncOp nllGrad();
+  func::FuncOp scoresOfRows();
   func::FuncOp loss(func::FuncOp nll);
   FailureOr<func::FuncOp> lossAndGrads(func::FuncOp nllGrad, Differentiator &differentiator);
+  func::FuncOp scores(func::FuncOp scoresOfRows);
 
-  /// log sum exp(z) - z[label] of each row, 0 for labels below 0, appended to @nll or @nll.grad.
-  Value nllOfRows(func::FuncOp function);
+  /// `name(head's operands, labels, more...) -> results`, private.
+  func::FuncOp rowFunction(StringRef name, ArrayRef<Type> results, ArrayRef<Type> more = {});
+  LabelledRows rowsOf(func::FuncOp function);
+  /// log softmax(logits)[label] of each row; of no meaning for labels below 0.
+  Value logProbabilities(const LabelledRows &rows);
+  /// -log softmax(logits)[label] of each row; 0 for labels below 0.
+  Value nllOf(const LabelledRows &rows);
+  /// 1 for rows whose label has the largest logit, and no id before it as large a one; 0 for labels below 0.
+  Value isLikeliest(const LabelledRows &rows);
   /// Argument i of the model; in an entry labels follow the ids.
   static Value argumentIn(func::FuncOp entry, unsigned i) { return entry.getArgument(i == 0 ? 0 : i + 1); }
   func::CallOp callHidden(func::FuncOp entry) {
@@ -150,39 +167,72 @@ ValueRange LossBuilder::inBlocks(func::FuncOp function, ValueRange operands) {
 // Functions of a block of rows
 //===----------------------------------------------------------------------===//
 
-/// The maximum is a shift that cancels: its gradient is zero.
-Value LossBuilder::nllOfRows(func::FuncOp function) {
+func::FuncOp LossBuilder::rowFunction(StringRef name, ArrayRef<Type> results, ArrayRef<Type> more) {
+  SmallVector<Type> inputs(ValueRange(head.operands).getTypes());
+  inputs.push_back(ids);
+  llvm::append_range(inputs, more);
+  func::FuncOp rows = function(name, inputs, results);
+  rows.setPrivate();
+  return rows;
+}
+
+LabelledRows LossBuilder::rowsOf(func::FuncOp function) {
   auto arguments = function.getArguments();
-  Value z = head.copy(builder, arguments.take_front(head.operands.size()));
+  Value logits = head.copy(builder, arguments.take_front(head.operands.size()));
   Value labels = arguments[head.operands.size()];
+  return {logits, labels, nn::PickOp::create(builder, loc, column, logits, labels),
+          nn::IsIndexOp::create(builder, loc, column, labels)};
+}
+
+/// (z[label] - max) - log sum exp(z - max): logits, which may be large, are only subtracted from each other, so that
+/// rounding is that of small numbers. The maximum is a shift that cancels: its gradient is zero.
+Value LossBuilder::logProbabilities(const LabelledRows &rows) {
   const int64_t last[] = {2};
-  Value max = nn::StopGradientOp::create(builder, loc, nn::ReduceMaxOp::create(builder, loc, z, last));
-  Value shifted = nn::SubOp::create(builder, loc, z, max);
+  Value max = nn::StopGradientOp::create(builder, loc, nn::ReduceMaxOp::create(builder, loc, rows.logits, last));
+  Value shifted = nn::SubOp::create(builder, loc, rows.logits, max);
   Value sum = nn::ReduceSumOp::create(builder, loc, nn::ExpOp::create(builder, loc, shifted), last);
-  Value logSum = nn::AddOp::create(builder, loc, nn::LogOp::create(builder, loc, sum), max);
-  Value picked = nn::PickOp::create(builder, loc, column, z, labels);
-  Value counts = nn::IsIndexOp::create(builder, loc, column, labels);
-  return nn::MulOp::create(builder, loc, nn::SubOp::create(builder, loc, logSum, picked), counts);
+  Value picked = nn::SubOp::create(builder, loc, rows.picked, max);
+  return nn::SubOp::create(builder, loc, picked, nn::LogOp::create(builder, loc, sum));
+}
+
+Value LossBuilder::nllOf(const LabelledRows &rows) {
+  Value nll = nn::NegOp::create(builder, loc, logProbabilities(rows));
+  return nn::MulOp::create(builder, loc, nll, rows.counts);
+}
+
+/// The label's logit is not compared with itself: the two may be computed by different instructions.
+Value LossBuilder::isLikeliest(const LabelledRows &rows) {
+  Type element = column.getElementType();
+  auto logits = cast<RankedTensorType>(rows.logits.getType());
+  Value one = nn::constant(builder, loc, 1.0, element);
+  Value id = nn::IotaOp::create(builder, loc, RankedTensorType::get(logits.getShape().back(), element));
+  Value number = nn::ToFloatOp::create(builder, loc, ids.clone(element), rows.labels);
+  Value label = nn::ReshapeOp::create(builder, loc, column, number);
+  Value isLess = nn::GreaterOp::create(builder, loc, rows.picked, rows.logits);
+  Value isMore = nn::GreaterOp::create(builder, loc, rows.logits, rows.picked);
+  // An id before the label wins with an equal logit, one behind it only with a larger one.
+  Value isBefore = nn::GreaterOp::create(builder, loc, label, id);
+  Value isBehind = nn::GreaterOp::create(builder, loc, id, label);
+  Value winsBefore = nn::SubOp::create(builder, loc, one, isLess);
+  Value winsBehind = nn::MulOp::create(builder, loc, isBehind, isMore);
+  Value wins = nn::SelectOp::create(builder, loc, isBefore, winsBefore, winsBehind);
+  Value any = nn::ReduceMaxOp::create(builder, loc, wins, ArrayRef<int64_t>{2});
+  return nn::MulOp::create(builder, loc, nn::SubOp::create(builder, loc, one, any), rows.counts);
 }
 
 /// (head's operands, labels) -> nll of each row.
 func::FuncOp LossBuilder::nll() {
-  SmallVector<Type> inputs(ValueRange(head.operands).getTypes());
-  inputs.push_back(ids);
-  func::FuncOp nll = function("nll", inputs, {column});
-  nll.setPrivate();
-  func::ReturnOp::create(builder, loc, nllOfRows(nll));
+  func::FuncOp nll = rowFunction("nll", {column});
+  func::ReturnOp::create(builder, loc, nllOf(rowsOf(nll)));
   return nll;
 }
 
 /// (head's operands, labels, factor) -> nll of each row, gradients of factor * their sum by the operands.
 func::FuncOp LossBuilder::nllGrad() {
-  SmallVector<Type> inputs(ValueRange(head.operands).getTypes()), results{column};
-  llvm::append_range(results, llvm::make_filter_range(inputs, isFloat));
-  inputs.append({ids, scalar});
-  func::FuncOp nllGrad = function("nll.grad", inputs, results);
-  nllGrad.setPrivate();
-  SmallVector<Value> returned{nllOfRows(nllGrad)}, wrt;
+  SmallVector<Type> results{column};
+  llvm::append_range(results, llvm::make_filter_range(ValueRange(head.operands).getTypes(), isFloat));
+  func::FuncOp nllGrad = rowFunction("nll.grad", results, scalar);
+  SmallVector<Value> returned{nllOf(rowsOf(nllGrad))}, wrt;
   llvm::copy_if(nllGrad.getArguments().take_front(head.operands.size()), std::back_inserter(wrt),
                 [](Value v) { return isFloat(v.getType()); });
   Value factor = nllGrad.getArguments().back();
@@ -196,6 +246,18 @@ func::FuncOp LossBuilder::nllGrad() {
   func::ReturnOp::create(builder, loc, returned);
   simplify(nllGrad);
   return nllGrad;
+}
+
+/// (head's operands, labels) -> log-probability of each row's label, whether it is the likeliest; 0 and 0 for labels
+/// below 0, whatever the logits. These stay in float: in eight bits the largest would be several.
+func::FuncOp LossBuilder::scoresOfRows() {
+  func::FuncOp function = rowFunction("scores.rows", {column, column});
+  function->setAttr(nn::kExact, builder.getUnitAttr());
+  const LabelledRows rows = rowsOf(function);
+  Value zero = nn::constant(builder, loc, 0.0, column.getElementType());
+  Value log = nn::SelectOp::create(builder, loc, rows.counts, logProbabilities(rows), zero);
+  func::ReturnOp::create(builder, loc, ValueRange{log, isLikeliest(rows)});
+  return function;
 }
 
 //===----------------------------------------------------------------------===//
@@ -254,17 +316,32 @@ FailureOr<func::FuncOp> LossBuilder::lossAndGrads(func::FuncOp nllGrad, Differen
   return entry;
 }
 
-FailureOr<LossFunctions> autodiff::buildLossAndGradients(func::FuncOp model, const AutodiffOptions &options) {
-  auto module = model->getParentOfType<ModuleOp>();
+func::FuncOp LossBuilder::scores(func::FuncOp scoresOfRows) {
+  func::FuncOp scores = entry("scores", {column, column});
+  SmallVector<Value> operands = headOperands(scores, callHidden(scores).getResults());
+  operands.push_back(scores.getArgument(1));
+  func::ReturnOp::create(builder, loc, inBlocks(scoresOfRows, operands));
+  return scores;
+}
+
+/// An error unless @model.hidden and these names are free.
+static LogicalResult expectNamesFree(func::FuncOp model, StringRef purpose, ArrayRef<StringRef> names) {
   const std::string hidden = (model.getName() + ".hidden").str();
-  for (StringRef name :
-       {StringRef(hidden), StringRef("nll"), StringRef("nll.grad"), StringRef("loss"), StringRef("loss_and_grads")})
-    if (Operation *other = module.lookupSymbol(name)) {
-      auto diag = model.emitOpError("needs the name '") << name << "' for its loss, but it is taken";
+  SmallVector<StringRef> all{hidden};
+  llvm::append_range(all, names);
+  for (StringRef name : all)
+    if (Operation *other = model->getParentOfType<ModuleOp>().lookupSymbol(name)) {
+      auto diag = model.emitOpError("needs the name '") << name << "' for its " << purpose << ", but it is taken";
       diag.attachNote(other->getLoc()) << "by this definition";
       return diag;
     }
-  Differentiator differentiator(module);
+  return success();
+}
+
+FailureOr<LossFunctions> autodiff::buildLossAndGradients(func::FuncOp model, const AutodiffOptions &options) {
+  if (failed(expectNamesFree(model, "loss", {"nll", "nll.grad", "loss", "loss_and_grads"})))
+    return failure();
+  Differentiator differentiator(model->getParentOfType<ModuleOp>());
   auto builder = LossBuilder::of(model);
   if (failed(builder))
     return failure();
@@ -278,4 +355,14 @@ FailureOr<LossFunctions> autodiff::buildLossAndGradients(func::FuncOp model, con
   if (failed(lossAndGrads))
     return failure();
   return LossFunctions{builder->loss(nll), *lossAndGrads};
+}
+
+FailureOr<func::FuncOp> autodiff::buildScores(func::FuncOp model) {
+  if (failed(expectNamesFree(model, "scores", {"scores.rows", "scores"})))
+    return failure();
+  auto builder = LossBuilder::of(model);
+  if (failed(builder))
+    return failure();
+  builder->buildHidden();
+  return builder->scores(builder->scoresOfRows());
 }

@@ -50,4 +50,23 @@ def BuildLossPass : Pass<"build-loss", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::func::FuncDialect", "::tidegate::nn::NnDialect"];
 }
 
+def BuildScoresPass : Pass<"build-scores", "::mlir::ModuleOp"> {
+  let summary = "Make the scores of a model's labels";
+  let description = [{
+    For `@model(%ids, weights...) -> logits` makes `@scores(%ids, %labels,
+    weights...)`: of every position the logarithm of the label's probability, and 1
+    if the label is the likeliest id, the first of equals, else 0; both are 0 where
+    the label is below 0.
+
+    It calls `@model.hidden` for the whole batch and the rest (`@scores.rows`) for
+    blocks of rows, as `build-loss` does.
+
+    Example: `tests/passes/Autodiff/build-scores.mlir`.
+  }];
+  let options = [
+    Option<"model", "model", "std::string", /*default=*/"\"model\"", "The function that gives the logits">,
+  ];
+  let dependentDialects = ["::mlir::func::FuncDialect", "::tidegate::nn::NnDialect"];
+}
+
 #endif

@@ -48,7 +48,8 @@ def Storage : Pass<"nn-storage", "::mlir::ModuleOp"> {
     (activations, their gradients, entry states); in float everything else: weights
     and their gradients, carried states, rows of at most 32 numbers (rates, gates,
     norms, losses), log decays of any width, and what the entry functions take and
-    return. In the steps of a rec.loop, what products read and no state keeps is in
+    return. In a function with `nn.exact`, what no product reads is in float as well.
+    In the steps of a rec.loop, what products read and no state keeps is in
     bfloat16 too. Operands of products that are kept in float, weights above all, are
     cast by a map. Arithmetic inside maps and scans stays in float.
 

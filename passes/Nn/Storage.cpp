@@ -58,6 +58,9 @@ bool isOfPositions(Value v, DenseMap<Value, bool> &known) {
   return known[v] = result;
 }
 
+/// Whether a product reads the value.
+bool isMultiplied(Value v) { return llvm::any_of(v.getUsers(), [](Operation *user) { return isa<DotOp>(user); }); }
+
 /// One row per step: the decay of a state, which multiplies it again and again.
 bool isFactorOfState(rec::ScanOp scan, unsigned output) {
   auto inner = tensorOf(scan.getBody().front().getTerminator()->getOperand(output));
@@ -162,8 +165,9 @@ private:
       for (auto [i, v] : llvm::enumerate(body.getTerminator()->getOperands()))
         keepAs(v, function.getResultAttr(i, kStored));
     }
+    const bool isExactFunction = function->hasAttr(kExact);
     auto consider = [&](Value v) {
-      if (isFloat(v) && isKeptExact(tensorOf(v)))
+      if (isFloat(v) && (isKeptExact(tensorOf(v)) || (isExactFunction && !isMultiplied(v))))
         keep(v);
     };
     for (Value v : body.getArguments())

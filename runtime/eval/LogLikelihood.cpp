@@ -4,7 +4,6 @@
 #include "runtime/eval/LogLikelihood.h"
 
 #include "runtime/core/Error.h"
-#include "runtime/eval/LogitRows.h"
 
 #include <algorithm>
 #include <cmath>
@@ -25,14 +24,26 @@ void checkSequence(const ScoredSequence &sequence, size_t index) {
                            std::to_string(sequence.scored));
 }
 
-/// Adds what one row of logits says about the token that follows.
-void addToken(std::span<const double> logits, int32_t token, SequenceScore &score) {
-  const double value = logProbability(logits, token);
-  if (std::isnan(value))
-    throw RuntimeError(RuntimeError::Kind::InvalidArgument,
-                       "the model's logits are not finite, so there is no likelihood");
-  score.logLikelihood += value;
-  score.greedy &= argMax(logits) == token;
+/// The scored tokens of a sequence; InvalidArgument unless all are in the vocabulary.
+std::span<const int32_t> scoredTokens(const ScoredSequence &sequence, int64_t vocab) {
+  const auto tokens = std::span(sequence.ids).last(sequence.scored);
+  for (int32_t token : tokens)
+    if (token < 0 || token >= vocab)
+      throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                         "id " + std::to_string(token) + " is not in the vocabulary of " + std::to_string(vocab));
+  return tokens;
+}
+
+SequenceScore sumOf(const train::LabelScores &scores, int64_t first, int64_t count) {
+  SequenceScore sum;
+  for (int64_t i = first; i < first + count; ++i) {
+    if (std::isnan(scores.logProbability[i]))
+      throw RuntimeError(RuntimeError::Kind::InvalidArgument,
+                         "the model's logits are not finite, so there is no likelihood");
+    sum.logLikelihood += scores.logProbability[i];
+    sum.greedy &= scores.isLikeliest[i];
+  }
+  return sum;
 }
 
 } // namespace
@@ -52,28 +63,23 @@ std::vector<SequenceScore> tidegate::eval::logLikelihoods(train::Model &model,
 
   const int64_t vocab = model.vocab();
   std::vector<SequenceScore> scores(sequences.size());
-  std::vector<int32_t> ids;
+  std::vector<int32_t> ids, labels;
   for (size_t first = 0; first < order.size(); first += B) {
     const int64_t rows = std::min<int64_t>(B, order.size() - first);
     // The last token of a sequence is predicted and never fed.
     const int64_t T = static_cast<int64_t>(sequences[order[first]].ids.size()) - 1;
     ids.assign(rows * T, 0);
-    for (int64_t b = 0; b < rows; ++b) {
-      const auto &tokens = sequences[order[first + b]].ids;
-      std::copy(tokens.begin(), tokens.end() - 1, ids.begin() + b * T);
-    }
-    LogitRows logits(model.logits(ids, rows, T));
+    labels.assign(rows * T, train::kIgnoredLabel);
+    std::vector<int64_t> firstLabels; // index of each sequence's first one
     for (int64_t b = 0; b < rows; ++b) {
       const ScoredSequence &sequence = sequences[order[first + b]];
-      const int64_t length = static_cast<int64_t>(sequence.ids.size());
-      for (int64_t t = length - sequence.scored; t < length; ++t) {
-        const int32_t token = sequence.ids[t];
-        if (token < 0 || token >= vocab)
-          throw RuntimeError(RuntimeError::Kind::InvalidArgument,
-                             "id " + std::to_string(token) + " is not in the vocabulary of " + std::to_string(vocab));
-        addToken(logits.row(b * T + t - 1), token, scores[order[first + b]]);
-      }
+      std::copy(sequence.ids.begin(), sequence.ids.end() - 1, ids.begin() + b * T);
+      firstLabels.push_back(b * T + static_cast<int64_t>(sequence.ids.size()) - 1 - sequence.scored);
+      std::ranges::copy(scoredTokens(sequence, vocab), labels.begin() + firstLabels.back());
     }
+    const train::LabelScores found = model.scores({ids, labels, rows, T});
+    for (int64_t b = 0; b < rows; ++b)
+      scores[order[first + b]] = sumOf(found, firstLabels[b], sequences[order[first + b]].scored);
     if (advance)
       advance(static_cast<int64_t>(first) + rows, static_cast<int64_t>(order.size()));
   }

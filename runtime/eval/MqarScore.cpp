@@ -2,8 +2,8 @@
 #include "runtime/eval/MqarScore.h"
 
 #include "runtime/core/Error.h"
-#include "runtime/eval/LogitRows.h"
 
+#include <algorithm>
 #include <cmath>
 
 using namespace tidegate;
@@ -30,15 +30,12 @@ MqarScore tidegate::eval::scoreMqar(train::Model &model, const MqarGenerator &ge
     labels.resize(rows * T);
     for (int64_t b = 0; b < rows; ++b)
       generator.example(first + b, std::span(ids).subspan(b * T, T), std::span(labels).subspan(b * T, T));
-    LogitRows logits(model.logits(ids, rows, T));
+    const train::LabelScores scores = model.scores({ids, labels, rows, T});
     for (int64_t b = 0; b < rows; ++b) {
       int64_t right = 0;
-      for (int64_t i = b * T; i < (b + 1) * T; ++i) {
-        if (labels[i] == train::kIgnoredLabel)
-          continue;
-        const std::span<const double> row = logits.row(i);
-        right += argMax(row) == labels[i];
-        nats -= logProbability(row, labels[i]);
+      for (int64_t i = b * T; i < (b + 1) * T; ++i) { // 0 where there is no label
+        right += scores.isLikeliest[i];
+        nats -= scores.logProbability[i];
       }
       const double share = static_cast<double>(right) / static_cast<double>(task.pairs);
       sum += share;

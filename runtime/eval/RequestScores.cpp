@@ -5,7 +5,6 @@
 #include "runtime/eval/RequestScores.h"
 
 #include "runtime/core/Error.h"
-#include "runtime/eval/LogitRows.h"
 
 #include <algorithm>
 #include <cmath>
@@ -27,6 +26,11 @@ int64_t characters(std::string_view text) {
     text.remove_prefix(1);
   const int64_t count = std::count_if(text.begin(), text.end(), [](char byte) { return (byte & 0xc0) != 0x80; });
   return std::max<int64_t>(count, 1);
+}
+
+/// Index of the largest element; the first of equals, as reference harnesses take it.
+int64_t argMax(std::span<const double> values) {
+  return std::max_element(values.begin(), values.end()) - values.begin();
 }
 
 void judge(const Request &request, RequestScore &score) {

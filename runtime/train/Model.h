@@ -56,6 +56,14 @@ struct LossResult {
   int64_t count = 0;
 };
 
+/// What a model says of the labels of a batch; each B x T, row-major.
+struct LabelScores {
+  /// log softmax(logits)[label] in nats; NaN where logits of the position are NaN or +inf; 0 for kIgnoredLabel.
+  std::vector<double> logProbability;
+  /// Whether the label's logit is the largest, and the first of equals; false for kIgnoredLabel.
+  std::vector<bool> isLikeliest;
+};
+
 /// Token-by-token use of a model: the recurrent state stays between calls.
 class Decoder {
 public:
@@ -101,6 +109,8 @@ public:
   virtual LossResult evalLoss(const TokenBatch &batch) = 0;
   /// Leaves the gradients of the mean loss, unclipped, in gradient(i).
   virtual LossResult lossAndGradients(const TokenBatch &batch) = 0;
+  /// Logits of a block of rows at a time are in memory, in dtype() on every device.
+  virtual LabelScores scores(const TokenBatch &batch) = 0;
   /// [B, T, vocab]. Positions as in TokenBatch.
   virtual runtime::HostTensor logits(std::span<const int32_t> ids, int64_t B, int64_t T,
                                      std::span<const int32_t> positions = {}) = 0;

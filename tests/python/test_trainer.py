@@ -122,6 +122,28 @@ def test_model_steps_and_gradients(examples, rng):
     assert losses[-1] < 0.8 * losses[0]
 
 
+def test_scores_are_those_of_the_logits(examples, rng):
+    model = tidegate.compile(examples / "gla/gla.tg", params=SMALL).model(seed=1)
+    ids, labels = rng.integers(0, 259, (2, 37)), rng.integers(0, 259, (2, 37))
+    logits = model.logits(ids).astype(np.float64)
+    labels[:, ::3] = logits.argmax(-1)[:, ::3]
+    labels[:, 1::3] = -100
+    logs, likeliest = model.scores(ids, labels)
+    assert (logs.shape, logs.dtype) == (ids.shape, np.float64) and (likeliest.shape, likeliest.dtype) == (ids.shape, bool)
+    counts = labels >= 0
+    top = logits.max(-1)
+    want = np.take_along_axis(logits, np.where(counts, labels, 0)[..., None], -1)[..., 0] - top
+    want -= np.log(np.exp(logits - top[..., None]).sum(-1))
+    assert np.abs(logs - np.where(counts, want, 0)).max() < 1e-5
+    assert (likeliest == (logits.argmax(-1) == labels)).all() and likeliest.any()
+    (score, greedy), = model.log_likelihoods([[*ids[0], labels[0, -1]]], [1])
+    assert score == pytest.approx(logs[0, -1], abs=1e-6) and greedy == likeliest[0, -1]
+    with pytest.raises(ValueError, match="label 259 at row 0, position 1 is not in the vocabulary"):
+        model.scores([[1, 2]], [[3, 259]])
+    with pytest.raises(ValueError, match="labels: expected B x T integers, the same for all"):
+        model.scores([[1, 2]], [[3]])
+
+
 def test_state_dict_is_the_models_memory(examples):
     program = tidegate.compile(examples / "gla/gla.tg", params=SMALL)
     model, other = program.model(seed=1), program.model(seed=2)

@@ -9,6 +9,7 @@
 #include "runtime/train/Init.h"
 #include "runtime/train/Sampler.h"
 
+#include <algorithm>
 #include <mutex>
 #include <optional>
 #include <pybind11/stl.h>
@@ -141,6 +142,15 @@ void python::bindModel(py::module_ &module) {
         return toArray(
             model.alone([&](train::Model &m) { return m.logits(batch.ids, batch.B, batch.T, batch.positions); }));
       }, py::arg("ids"), py::arg("positions") = py::none())
+      .def("scores", [](Model &model, const Ids &ids, const Ids &labels, const std::optional<Ids> &positions) {
+        const train::TokenBatch batch = batchOf(ids, labels, positions);
+        const train::LabelScores scores = model.alone([&](train::Model &m) { return m.scores(batch); });
+        py::array_t<double> logs({batch.B, batch.T});
+        py::array_t<bool> likeliest({batch.B, batch.T});
+        std::ranges::copy(scores.logProbability, logs.mutable_data());
+        std::ranges::copy(scores.isLikeliest, likeliest.mutable_data());
+        return std::make_pair(logs, likeliest);
+      }, py::arg("ids"), py::arg("labels"), py::arg("positions") = py::none())
       .def("loss", [](Model &model, const Ids &ids, const Ids &labels, const std::optional<Ids> &positions,
                       bool gradients) {
         const train::TokenBatch batch = batchOf(ids, labels, positions);

@@ -68,6 +68,12 @@ class Model:
         """ids: B x T. Returns B x T x vocab."""
         return self._native.logits(_ids("ids", ids), None if positions is None else _ids("positions", positions))
 
+    def scores(self, ids: Any, labels: Any, positions: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """Of each label (as in `loss`), B x T: its log-probability in nats, and whether it is the likeliest id, the
+        first of equals; 0 and False for -100. Unlike `logits` this does not hold B x T x vocab numbers."""
+        positions = None if positions is None else _ids("positions", positions)
+        return self._native.scores(_ids("ids", ids), _ids("labels", labels), positions)
+
     def loss(self, ids: Any, labels: Any, positions: Any = None) -> float:
         """Mean nats of the labels: labels[b, t] is the token that comes after ids[b, t]; -100 does not count."""
         return self._loss(ids, labels, positions, False)

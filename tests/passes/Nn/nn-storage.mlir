@@ -145,3 +145,18 @@ func.func private @wave(%a: tensor<?x?x64xf32>) -> tensor<?x?x64xf32> {
   } : (tensor<?x?x64xf32>) -> tensor<?x?x64xf32>
   return %s : tensor<?x?x64xf32>
 }
+
+// In a function with nn.exact the result of a product is float, and what the product reads as elsewhere.
+// CHECK-LABEL: func.func private @exact
+// CHECK: nn.dot %arg0, %{{.*}} {nn.storage = [bf16, bf16, f32]} : tensor<?x?x64xf32>, tensor<128x64xf32>
+// CHECK: nn.map rows 2({{.*}} {
+// CHECK: } {nn.storage = [f32, f32]}
+func.func private @exact(%x: tensor<?x?x64xf32>, %w: tensor<128x64xf32>) -> tensor<?x?x1xf32> attributes {nn.exact} {
+  %z = nn.dot %x, %w contract [2] x [1] : tensor<?x?x64xf32>, tensor<128x64xf32>
+  %m = nn.map rows 2 (%z) operand_rows [true] result_rows [true] {
+  ^bb0(%r: tensor<128xf32>):
+    %max = nn.reduce_max %r [0] : tensor<128xf32>
+    nn.yield %max : tensor<1xf32>
+  } : (tensor<?x?x128xf32>) -> tensor<?x?x1xf32>
+  return %m : tensor<?x?x1xf32>
+}

@@ -1,5 +1,5 @@
 //===- CudaCompileTest.cpp - Generated kernels through NVRTC ----------------===//
-// The training step's kernels of every example compile for both architectures. Registers, spills and shared memory of
+// The training step's kernels of every example, and those that score labels, compile for both architectures. Registers, spills and shared memory of
 // each are printed; a kernel that spills more than a few registers fails. What NVRTC refuses is told at the
 // program's line.
 //===----------------------------------------------------------------------===//
@@ -18,8 +18,13 @@ namespace {
 struct Case {
   std::string name;
   ParamList params;
+  ModelPart part = ModelPart::Train;
+  Precision precision = Precision::BF16;
 };
-void PrintTo(const Case &c, std::ostream *os) { *os << c.name; }
+std::string textOf(const Case &c) {
+  return c.name + (c.part == ModelPart::Scores ? "_scores" : "") + (c.precision == Precision::F32 ? "_f32" : "");
+}
+void PrintTo(const Case &c, std::ostream *os) { *os << textOf(c); }
 
 class CudaCompileTest : public testing::TestWithParam<Case> {
 protected:
@@ -34,11 +39,11 @@ protected:
     const Case &c = GetParam();
     CompileOptions options;
     options.target = Target::Cuda;
-    options.precision = Precision::BF16;
+    options.precision = c.precision;
     Compilation compilation(options);
     LoadedProgram program({TIDEGATE_SOURCE_DIR "/examples/" + c.name + "/" + c.name + ".tg", c.params, {}});
     auto made = planForCuda(
-        compilation, [&] { return buildPart(compilation, program, ModelPart::Train); }, entriesOf(ModelPart::Train));
+        compilation, [&] { return buildPart(compilation, program, c.part); }, entriesOf(c.part));
     ASSERT_FALSE(made.kernels.empty());
     std::vector<const ProgramText *> programs;
     for (const KernelText &kernel : made.kernels)
@@ -72,7 +77,13 @@ INSTANTIATE_TEST_SUITE_P(Examples, CudaCompileTest,
                                          Case{"retnet", kOneLayer}, Case{"hgrn2", kOneLayer},
                                          Case{"delta_product", kOneLayer}, Case{"transformer", kOneLayer},
                                          Case{"lact", {{"L", "1"}, {"vocab", "512"}, {"rank", "32"}, {"muon", "true"}}}),
-                         [](const auto &info) { return info.param.name; });
+                         [](const auto &info) { return textOf(info.param); });
+INSTANTIATE_TEST_SUITE_P(
+    Scores, CudaCompileTest,
+    testing::Values(Case{"gla", {{"L", "1"}, {"vocab", "32000"}}, ModelPart::Scores},
+                    Case{"gla", {{"L", "1"}, {"vocab", "32000"}}, ModelPart::Scores, Precision::F32},
+                    Case{"gated_deltanet", {{"L", "1"}, {"vocab", "512"}}, ModelPart::Scores}),
+    [](const auto &info) { return textOf(info.param); });
 
 namespace {
 /// The kernels of GLA, one of which is made wrong.

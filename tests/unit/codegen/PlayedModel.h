@@ -10,11 +10,12 @@
 
 namespace tidegate::played {
 
-/// Logits and gradients of a model whose plans are a GPU's: its kernels are played, and its tensors are in bfloat16
+/// Logits, scores and gradients of a model whose plans are a GPU's: its kernels are played, and its tensors are in bfloat16
 /// where a GPU's are. It does not train.
 class PlayedModel : public CompiledModel {
 public:
-  PlayedModel(const ProgramSource &source, Precision precision) : CompiledModel(source, onGpu(precision)) {
+  PlayedModel(const ProgramSource &source, Precision precision, bool documents = false)
+      : CompiledModel(source, onGpu(precision, documents)) {
     for (const train::ParameterSpec &spec : specs) {
       weights.emplace_back(type, spec.shape);
       gradients.emplace_back(type, spec.shape);
@@ -32,6 +33,16 @@ public:
     bindings.push_back(out.view().data);
     part(ModelPart::Logits).run(B, T, bindings);
     return out;
+  }
+
+  train::LabelScores scores(const train::TokenBatch &batch) override {
+    runtime::HostTensor logs(type, {batch.B, batch.T}), likeliest(type, {batch.B, batch.T});
+    const Positions positions = positionsOf(batch.positions, batch.B, batch.T);
+    auto bindings = inputs(batch.ids, batch.labels, positions);
+    bindings.push_back(logs.view().data);
+    bindings.push_back(likeliest.view().data);
+    part(ModelPart::Scores).run(batch.B, batch.T, bindings);
+    return scoresFrom(logs.view(), likeliest.view());
   }
 
   train::LossResult lossAndGradients(const train::TokenBatch &batch) override {
@@ -55,10 +66,11 @@ public:
   std::unique_ptr<train::Decoder> decoder(int64_t) override { throw std::logic_error("played models do not decode"); }
 
 private:
-  static CompileOptions onGpu(Precision precision) {
+  static CompileOptions onGpu(Precision precision, bool documents) {
     CompileOptions options;
     options.target = Target::Cuda;
     options.precision = precision;
+    options.documents = documents;
     return options;
   }
 
@@ -87,7 +99,7 @@ private:
   }
 
   std::vector<runtime::HostTensor> weights, gradients;
-  std::unique_ptr<runtime::Executor> parts[4];
+  std::unique_ptr<runtime::Executor> parts[kModelParts];
 };
 
 } // namespace tidegate::played

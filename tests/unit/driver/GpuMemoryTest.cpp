@@ -125,6 +125,7 @@ TEST_F(GpuMemory, ARunThatDoesNotFitIsNotBegunAndASmallerOneIs) {
   const std::string step = deviceError([&] { model->trainStep(many.all(), {}); }),
                     gradients = deviceError([&] { model->lossAndGradients(many.all()); }),
                     loss = deviceError([&] { model->evalLoss(many.all()); }),
+                    scores = deviceError([&] { model->scores(many.all()); }),
                     logits = deviceError([&] { model->logits(many.ids, many.B, many.T); });
   EXPECT_TRUE(contains(step, "a training step of 64 x 16384 tokens needs ")) << step;
   EXPECT_TRUE(contains(step, "more than this process holds")) << step;
@@ -132,10 +133,13 @@ TEST_F(GpuMemory, ARunThatDoesNotFitIsNotBegunAndASmallerOneIs) {
   EXPECT_TRUE(contains(step, "use fewer rows or tokens at a time")) << step;
   EXPECT_TRUE(contains(gradients, "a training step of 64 x 16384 tokens needs ")) << gradients;
   EXPECT_TRUE(contains(loss, "a loss of 64 x 16384 tokens needs ")) << loss;
+  EXPECT_TRUE(contains(scores, "scores of 64 x 16384 tokens needs ")) << scores;
+  EXPECT_TRUE(contains(scores, "  result                   8.00 MiB")) << scores;
   EXPECT_TRUE(contains(logits, "logits of 64 x 16384 tokens needs ")) << logits;
   EXPECT_TRUE(contains(logits, "  result ")) << logits;
   EXPECT_EQ("", notes()) << "nothing was allocated, copied or launched";
   EXPECT_NO_THROW(model->trainStep(few.all(), {}));
+  EXPECT_NO_THROW(model->scores(few.all()));
   EXPECT_NO_THROW(model->logits(few.ids, few.B, few.T));
 }
 

@@ -38,6 +38,23 @@ public:
     return loss(b.ids, b.labels, b.B * b.T, 1);
   }
 
+  train::LabelScores scores(const train::TokenBatch &b) override {
+    train::LabelScores scores{std::vector<double>(b.B * b.T), std::vector<bool>(b.B * b.T)};
+    std::vector<T> row(size);
+    for (int64_t r = 0; r < b.B * b.T; ++r) {
+      if (b.labels[r] == train::kIgnoredLabel)
+        continue;
+      logitsOf(b.ids[r], row.data());
+      const auto top = std::max_element(row.begin(), row.end()); // the first of equals
+      double total = 0;
+      for (T x : row)
+        total += std::exp(double(x) - *top);
+      scores.logProbability[r] = double(row[b.labels[r]]) - *top - std::log(total);
+      scores.isLikeliest[r] = top - row.begin() == b.labels[r];
+    }
+    return scores;
+  }
+
   using train::Model::trainStep;
   train::StepResult trainStep(std::span<const train::TokenBatch> micro, const train::StepConfig &c) override {
     train::StepResult result;
