@@ -96,6 +96,7 @@ BenchReport::Row rowOf(const runtime::Plan &plan, const runtime::Turn &turn, int
                : std::holds_alternative<runtime::Lookup>(step.what)    ? "lookup"
                : std::holds_alternative<runtime::ShortConv>(step.what) ? "short_conv"
                : std::holds_alternative<runtime::Positions>(step.what) ? "positions"
+               : std::holds_alternative<runtime::LastRows>(step.what)  ? "last_rows"
                                                                        : "lookup_grad";
   }
   return row;

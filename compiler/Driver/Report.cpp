@@ -65,6 +65,11 @@ std::string lineOf(const Plan &plan, const runtime::Step &step) {
                         if (p.first >= 0)
                           line << " after " << buffer(p.first);
                       },
+                      [&](const runtime::LastRows &l) {
+                        line << "last    " << buffer(l.out) << " = last " << l.count << " rows of " << buffer(l.rows);
+                        if (l.past >= 0)
+                          line << " after " << buffer(l.past);
+                      },
                       [&](const runtime::Attention &a) {
                         line << "attend  " << buffer(a.out) << " = " << buffer(a.query) << ", " << buffer(a.key) << ", "
                              << buffer(a.value) << "  window " << a.window << ", heads " << a.heads << " / "

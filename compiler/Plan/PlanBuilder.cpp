@@ -144,7 +144,7 @@ private:
           llvm::TypeSwitch<Operation *, LogicalResult>(&op)
               .Case<func::CallOp, nn::MapOp, rec::ScanOp, rec::LoopOp, nn::BlocksOp, nn::CastRowsOp, nn::DotOp,
                     nn::LookupOp, nn::LookupGradOp, nn::ReshapeOp, nn::ShortConvOp, nn::ShortConvInputGradOp,
-                    nn::ShortConvWeightGradOp, nn::PositionsOp, nn::AttentionOp, nn::AttentionGradOp>(
+                    nn::ShortConvWeightGradOp, nn::PositionsOp, nn::LastRowsOp, nn::AttentionOp, nn::AttentionGradOp>(
                   [&](auto typed) { return add(typed, places); })
               .Default(
                   [](Operation *op) { return op->emitOpError("is not in a map: nn-fuse has to run before planning"); });
@@ -530,10 +530,12 @@ private:
     LoopPlaces shared;
     shared.batch = first.dims[0];
     shared.tokens = first.dims[1];
+    shared.whole = shared.batch * fixed(op.getHeads());
+    if (shared.tokens.text() == fixed(op.getChunk()).text())
+      return addOnlyStep(op, shared, places);
     if (loop >= 0 || shared.tokens.text() != "T")
       return op.emitOpError("expects the tokens of the batch as its time axis");
     shared.steps = Extent{1, 0, 0, {int64_t(op.getChunk())}};
-    shared.whole = shared.batch * fixed(op.getHeads());
     for (unsigned i = 0; i < op.getInputs().size(); ++i)
       shared.arguments.push_back(loopArgument(op, i, shared, places));
     for (auto [i, v] : llvm::enumerate(op.getOutputs())) {
@@ -552,6 +554,33 @@ private:
     for (bool isLast : {bool(op.getReverse()), !op.getReverse()})
       if (failed(addLoop(op, isLast, shared, places)))
         return failure();
+    return success();
+  }
+
+  /// A loop over the rows of one chunk, which only updates states: its step, by itself.
+  LogicalResult addOnlyStep(rec::LoopOp op, LoopPlaces &shared, DenseMap<Value, Place> &places) {
+    if (op.getNumOutputs() || op.getSaveStates() || op.getInits().size() != op.getNumStates())
+      return op.emitOpError("expects states of the caller's, and no outputs, where its tokens are those of one chunk");
+    auto function = op->getParentOfType<ModuleOp>().lookupSymbol<func::FuncOp>(op.getLast());
+    DenseMap<Value, Place> inner;
+    for (auto [i, argument] : llvm::enumerate(function.getArguments().drop_back(op.getNumStates()))) {
+      inner[argument] = loopArgument(op, i, shared, places);
+      if (op.kindOf(i) == rec::OperandKind::Token && !argument.use_empty())
+        addStep(op.getLoc(), rowsStep(op, shared, op.getInputs()[i], places.lookup(op.getInputs()[i]).buffer,
+                                      inner[argument].buffer, /*isBack=*/false));
+    }
+    for (auto [init, final, argument] : llvm::zip(op.getInits(), op.getFinalStates(),
+                                                  function.getArguments().take_back(op.getNumStates()))) {
+      inner[argument] = sizedPlace(shared.whole, tensorOf(final), 2);
+      inner[argument].buffer = places.lookup(init).buffer;
+    }
+    SmallVector<Place> results;
+    if (failed(follow(function, inner, results)))
+      return failure();
+    for (auto [final, place] : llvm::zip(op.getFinalStates(), results)) {
+      places[final] = sizedPlace({shared.batch, fixed(op.getHeads())}, tensorOf(final), 2);
+      places[final].buffer = place.buffer;
+    }
     return success();
   }
 
@@ -805,6 +834,21 @@ private:
     return success();
   }
 
+  LogicalResult add(nn::LastRowsOp op, DenseMap<Value, Place> &places) {
+    const Place rows = places.lookup(op.getInput());
+    runtime::LastRows step;
+    step.rows = rows.buffer;
+    step.past = bufferOf(op.getPast(), places);
+    step.batch = rows.dims[0];
+    step.tokens = rows.dims[1];
+    step.count = op.getType().getDimSize(1);
+    for (int64_t size : op.getType().getShape().drop_front(2))
+      step.width *= size;
+    step.out = placeOf(op, step.batch, places);
+    addStep(op.getLoc(), step);
+    return success();
+  }
+
   /// The buffer of a value that may be missing.
   static int bufferOf(Value value, DenseMap<Value, Place> &places) {
     return value ? places.lookup(value).buffer : -1;
@@ -926,6 +970,9 @@ private:
             touch(b, i);
       } else if (auto *p = std::get_if<runtime::Positions>(&step.what)) {
         for (int b : {p->first, p->out, p->next})
+          touchIfThere(b, i);
+      } else if (auto *l = std::get_if<runtime::LastRows>(&step.what)) {
+        for (int b : {l->rows, l->past, l->out})
           touchIfThere(b, i);
       } else if (auto *a = std::get_if<runtime::Attention>(&step.what)) {
         touchAttention(*a, i);

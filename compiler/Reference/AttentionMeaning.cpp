@@ -1,4 +1,4 @@
-//===- AttentionMeaning.cpp - Meaning of positions and attention ----------===//
+//===- AttentionMeaning.cpp - Meaning of positions, last rows, attention --===//
 // Attention by its definition: for each token the scores of all that it sees,
 // one softmax, one sum. Row s of the past is s < 0.
 //===----------------------------------------------------------------------===//
@@ -27,6 +27,28 @@ static FailureOr<Tensors> evaluate(nn::PositionsOp op, Operands x) {
     next.ids.push_back(begin + T);
   }
   return Tensors{result, next};
+}
+
+static FailureOr<Tensors> evaluate(nn::LastRowsOp op, Operands x) {
+  const Tensor &rows = *x[0], *past = x.size() > 1 ? x[1] : nullptr;
+  const int64_t B = rows.shape[0], T = rows.shape[1], E = op.getType().getDimSize(1);
+  std::vector<int64_t> shape = rows.shape;
+  shape[1] = E;
+  if (past && past->shape != shape)
+    return op.emitOpError("the rows before disagree with the sequence in B at run time");
+  Tensor result = Tensor::zeros(shape);
+  const int64_t width = int64_t(result.values.size()) / (B * E);
+  for (int64_t b = 0; b < B; ++b)
+    for (int64_t e = 0; e < E; ++e)
+      for (int64_t d = 0; d < width; ++d) {
+        const int64_t t = T - E + e; // of the sequence; below 0 of what came before
+        double &to = result.values[(b * E + e) * width + d];
+        if (t >= 0)
+          to = rows.values[(b * T + t) * width + d];
+        else if (past)
+          to = past->values[(b * E + E + t) * width + d];
+      }
+  return Tensors{result};
 }
 
 namespace {
@@ -164,7 +186,8 @@ static FailureOr<Tensors> evaluate(nn::AttentionGradOp op, Operands x) {
 FailureOr<Tensors> reference::evaluateAttention(Operation *op, Operands operands, bool &isKnown) {
   isKnown = true;
   return llvm::TypeSwitch<Operation *, FailureOr<Tensors>>(op)
-      .Case<nn::PositionsOp, nn::AttentionOp, nn::AttentionGradOp>([&](auto typed) { return evaluate(typed, operands); })
+      .Case<nn::PositionsOp, nn::LastRowsOp, nn::AttentionOp, nn::AttentionGradOp>(
+          [&](auto typed) { return evaluate(typed, operands); })
       .Default([&](Operation *) -> FailureOr<Tensors> {
         isKnown = false;
         return failure();

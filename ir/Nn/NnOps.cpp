@@ -176,6 +176,22 @@ LogicalResult CastRowsOp::verify() {
   return success();
 }
 
+LogicalResult LastRowsOp::verify() {
+  auto from = getInput().getType(), to = getType();
+  auto isFit = [&] {
+    if (from.getRank() < 2 || to.getRank() != from.getRank() || to.isDynamicDim(1))
+      return false;
+    SmallVector<int64_t> shape(from.getShape());
+    shape[1] = to.getDimSize(1);
+    return RankedTensorType::get(shape, from.getElementType()) == to;
+  };
+  if (!isFit()) // last_rows_c1
+    return emitOpError("expects B x E x rest from B x T x rest with a known E, but got ") << to << " from " << from;
+  if (getPast() && getPast().getType() != to) // last_rows_c2
+    return emitOpError("expects rows before the sequence of type ") << to << ", but got " << getPast().getType();
+  return success();
+}
+
 LogicalResult TransposeOp::verify() {
   auto from = getInput().getType(), to = getType();
   int64_t rank = from.getRank();

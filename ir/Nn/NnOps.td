@@ -203,6 +203,28 @@ def Nn_CastRowsOp : Nn_Op<"cast_rows", [Pure]> {
   let hasVerifier = 1;
 }
 
+def Nn_LastRowsOp : Nn_Op<"last_rows", [Pure]> {
+  let summary = "The last rows of a sequence and of what came before it";
+  let description = [{
+    The last `E` rows of `past` followed by `input`. Without `past` what precedes the
+    sequence is 0. What a sequence leaves to one that goes on from it, with the
+    `past` of that one for its result; with `E = 1` its last row.
+
+    Shapes: `input` is `B x T x rest`, `past` and the result are `B x E x rest`.
+
+    Constraints: (C1) `input` has at least two dimensions, and the result its
+    dimensions but for the second, which is known; (C2) `past` has the type of the result.
+
+    Example: `%y = nn.last_rows %x after %p : tensor<?x?x8xf32>, tensor<?x3x8xf32> -> tensor<?x3x8xf32>`
+  }];
+  let arguments = (ins Nn_Float:$input, Optional<Nn_Float>:$past);
+  let results = (outs Nn_Float:$result);
+  let assemblyFormat = [{
+    $input (`after` $past^)? attr-dict `:` type($input) (`,` type($past)^)? `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
 def Nn_TransposeOp : Nn_Shaped<"transpose"> {
   let summary = "Permute dimensions";
   let description = [{

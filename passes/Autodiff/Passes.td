@@ -69,4 +69,20 @@ def BuildScoresPass : Pass<"build-scores", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::func::FuncDialect", "::tidegate::nn::NnDialect"];
 }
 
+def LastLogitsPass : Pass<"last-logits", "::mlir::ModuleOp"> {
+  let summary = "A model gives the logits after the last token alone";
+  let description = [{
+    For decoding: `@model(%ids, weights...) -> logits` computes its head, the product
+    that gives logits and what follows it, for the last row alone, so that no logits
+    of other tokens are in memory. The type of the result stays `? x ? x V`; the
+    second `?` is 1.
+
+    Example: `tests/passes/Autodiff/last-logits.mlir`.
+  }];
+  let options = [
+    Option<"model", "model", "std::string", /*default=*/"\"model\"", "The function that gives the logits">,
+  ];
+  let dependentDialects = ["::tidegate::nn::NnDialect"];
+}
+
 #endif

@@ -233,20 +233,6 @@ void tidegate::runtime::attention(const AttentionSizes &n, const AttentionInputs
 }
 
 template <typename Real>
-void tidegate::runtime::attentionNext(const AttentionSizes &n, const Real *rows, const Real *past, int64_t width,
-                                      Real *next) {
-  const int64_t edge = n.W - 1, kept = std::max<int64_t>(edge - n.T, 0); // rows that the past still gives
-  for (int64_t b = 0; b < n.B; ++b) {
-    Real *to = next + b * edge * width;
-    if (past)
-      std::copy_n(past + (b * edge + edge - kept) * width, kept * width, to);
-    else
-      std::fill_n(to, kept * width, Real(0));
-    std::copy_n(rows + (b * n.T + n.T - (edge - kept)) * width, (edge - kept) * width, to + kept * width);
-  }
-}
-
-template <typename Real>
 void tidegate::runtime::attentionGrad(const AttentionSizes &n, const AttentionInputs<Real> &in,
                                       const AttentionCotangents<Real> &given, const AttentionGradients<Real> &to) {
   std::fill_n(to.key, n.B * n.T * n.G * n.K, Real(0));
@@ -267,7 +253,6 @@ void tidegate::runtime::attentionGrad(const AttentionSizes &n, const AttentionIn
 namespace tidegate::runtime {
 #define TIDEGATE_ATTENTION(Real)                                                                                       \
   template void attention(const AttentionSizes &, const AttentionInputs<Real> &, Real *, Real *);                     \
-  template void attentionNext(const AttentionSizes &, const Real *, const Real *, int64_t, Real *);                    \
   template void attentionGrad(const AttentionSizes &, const AttentionInputs<Real> &,                                  \
                               const AttentionCotangents<Real> &, const AttentionGradients<Real> &);
 TIDEGATE_ATTENTION(float)

@@ -34,11 +34,6 @@ struct AttentionInputs {
 template <typename Real>
 void attention(const AttentionSizes &sizes, const AttentionInputs<Real> &in, Real *out, Real *lse);
 
-/// The last W-1 rows of `past` (null: zeros) followed by `rows`, both of `width`
-/// elements a row: the past of the token after the last.
-template <typename Real>
-void attentionNext(const AttentionSizes &sizes, const Real *rows, const Real *past, int64_t width, Real *next);
-
 /// Results of attention and their cotangents; a null `lseGrad` is zeros.
 template <typename Real>
 struct AttentionCotangents {

@@ -161,6 +161,22 @@ struct Run {
   T *orNull(int buffer) const {
     return buffer < 0 ? nullptr : as<T>(buffer);
   }
+  template <typename T>
+  void keepLast(const LastRows &l) const {
+    const int64_t batch = size(l.batch), tokens = size(l.tokens), width = l.width;
+    const int64_t kept = std::max<int64_t>(l.count - tokens, 0), own = l.count - kept; // rows of the past, and others
+    const T *past = orNull<T>(l.past);
+    for (int64_t b = 0; b < batch; ++b) {
+      T *to = as<T>(l.out) + b * l.count * width;
+      if (past)
+        std::copy_n(past + (b * l.count + own) * width, kept * width, to);
+      else
+        std::fill_n(to, kept * width, T(0));
+      std::copy_n(as<T>(l.rows) + ((b + 1) * tokens - own) * width, own * width, to + kept * width);
+    }
+  }
+  void operator()(const LastRows &l) const { plan.elementBytes == 8 ? keepLast<double>(l) : keepLast<float>(l); }
+
   AttentionSizes sizesOf(const Attention &a) const {
     return {size(a.batch), size(a.tokens), a.heads, a.keyHeads, a.keyWidth, a.valueWidth, a.window};
   }
@@ -173,10 +189,12 @@ struct Run {
   void attend(const Attention &a) const {
     const AttentionSizes sizes = sizesOf(a);
     attention(sizes, inputsOf<T>(a), as<T>(a.out), orNull<T>(a.lse));
-    if (a.nextKey >= 0)
-      attentionNext(sizes, as<T>(a.key), orNull<T>(a.pastKey), a.keyHeads * a.keyWidth, as<T>(a.nextKey));
-    if (a.nextValue >= 0)
-      attentionNext(sizes, as<T>(a.value), orNull<T>(a.pastValue), a.keyHeads * a.valueWidth, as<T>(a.nextValue));
+    auto next = [&](int rows, int past, int out, int64_t width) {
+      if (out >= 0)
+        keepLast<T>({rows, past, out, a.batch, a.tokens, a.window - 1, a.keyHeads * width});
+    };
+    next(a.key, a.pastKey, a.nextKey, a.keyWidth);
+    next(a.value, a.pastValue, a.nextValue, a.valueWidth);
   }
   void operator()(const Attention &a) const { plan.elementBytes == 8 ? attend<double>(a) : attend<float>(a); }
 
@@ -250,6 +268,7 @@ std::vector<int> numbersOf(const Step &step) {
     Buffers operator()(const Lookup &l) { return {l.table, l.out}; }
     Buffers operator()(const LookupGrad &l) { return {l.in, l.out}; }
     Buffers operator()(const ShortConv &s) { return {s.rows, s.with, s.edge, s.out, s.outEdge}; }
+    Buffers operator()(const LastRows &l) { return {l.rows, l.past, l.out}; }
     Buffers operator()(const Attention &a) {
       return {a.query, a.key, a.value, a.pastKey, a.pastValue, a.out, a.lse, a.nextKey, a.nextValue};
     }

@@ -144,6 +144,15 @@ struct Positions {
   Extent batch, tokens;
 };
 
+/// The last `count` rows of `past` (-1: zeros) followed by `rows`; see nn.last_rows.
+struct LastRows {
+  int rows = 0;  ///< batch x tokens x width
+  int past = -1; ///< batch x count x width, as `out`
+  int out = 0;
+  Extent batch, tokens;
+  int64_t count = 1, width = 1;
+};
+
 /// Window attention; see runtime/core/Attention.h. Buffers of -1 are absent.
 struct Attention {
   int query = 0, key = 0, value = 0, positions = -1, pastKey = -1, pastValue = -1;
@@ -194,8 +203,8 @@ struct ChunkRows {
 };
 
 struct Step {
-  std::variant<Launch, Product, Lookup, LookupGrad, ShortConv, Positions, Attention, AttentionGrad, Copy, Repeat,
-               SumPieces, ChunkRows>
+  std::variant<Launch, Product, Lookup, LookupGrad, ShortConv, Positions, LastRows, Attention, AttentionGrad, Copy,
+               Repeat, SumPieces, ChunkRows>
       what;
   std::string where; ///< source position, for plans and profiles
   int loop = -1;     ///< The loop that it belongs to.

@@ -73,6 +73,7 @@ public:
   void operator()(const LookupGrad &);
   void operator()(const ShortConv &);
   void operator()(const Positions &);
+  void operator()(const LastRows &);
   void operator()(const Attention &);
   void operator()(const AttentionGrad &);
 
@@ -105,9 +106,6 @@ private:
   void add(BuiltinKernel kernel, LaunchShape shape, const Argument &argument) {
     all.push_back(launchOf(std::move(kernel), shape, argument));
   }
-
-  /// The past of the token after the last.
-  void lastRows(int rows, int past, int next, int64_t batch, int64_t tokens, int64_t edge, int64_t width);
 
   AttentionArguments argumentsOf(const Attention &) const;
   /// Bytes of an operand's element in shared memory: that of the widest of them.
@@ -189,7 +187,7 @@ void Launches::operator()(const ShortConv &s) {
                                     type(s.out), taps, unit)),
         runs(tokens), a);
     if (s.outEdge >= 0)
-      lastRows(s.rows, s.edge, s.outEdge, batch, tokens, edge, s.channels);
+      (*this)(LastRows{s.rows, s.edge, s.outEdge, s.batch, s.tokens, edge, s.channels});
     break;
   case ShortConv::Kind::InputGrad:
     add(kernel("short_conv_input_grad", callOf("shortConvInputGradBlock", "blockIdx.x", type(s.rows), type(s.with),
@@ -210,12 +208,13 @@ void Launches::operator()(const ShortConv &s) {
   }
 }
 
-void Launches::lastRows(int rows, int past, int next, int64_t batch, int64_t tokens, int64_t edge, int64_t width) {
+void Launches::operator()(const LastRows &l) {
+  const int64_t batch = at(l.batch);
   add({"last_rows", "elements.cuh", "LastRowsArguments",
-       callOf("lastRowsBlock", "blockIdx.x", type(rows), type(past), type(next),
-              unitOf(width, {type(rows), type(past), type(next)}))},
-      {.blocks = ceilDiv(batch * edge, kBuiltinWarps)},
-      LastRowsArguments{at(rows), at(past), at(next), batch, tokens, edge, width});
+       callOf("lastRowsBlock", "blockIdx.x", type(l.rows), type(l.past), type(l.out),
+              unitOf(l.width, {type(l.rows), type(l.past), type(l.out)}))},
+      {.blocks = ceilDiv(batch * l.count, kBuiltinWarps)},
+      LastRowsArguments{at(l.rows), at(l.past), at(l.out), batch, at(l.tokens), l.count, l.width});
 }
 
 void Launches::operator()(const Positions &p) {
@@ -271,9 +270,9 @@ void Launches::operator()(const Attention &s) {
        .blocksZ = a.batch},
       a);
   if (s.nextKey >= 0)
-    lastRows(s.key, s.pastKey, s.nextKey, a.batch, a.tokens, s.window - 1, s.keyHeads * s.keyWidth);
+    (*this)(LastRows{s.key, s.pastKey, s.nextKey, s.batch, s.tokens, s.window - 1, s.keyHeads * s.keyWidth});
   if (s.nextValue >= 0)
-    lastRows(s.value, s.pastValue, s.nextValue, a.batch, a.tokens, s.window - 1, s.keyHeads * s.valueWidth);
+    (*this)(LastRows{s.value, s.pastValue, s.nextValue, s.batch, s.tokens, s.window - 1, s.keyHeads * s.valueWidth});
 }
 
 void Launches::operator()(const AttentionGrad &g) {

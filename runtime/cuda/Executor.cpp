@@ -45,6 +45,7 @@ std::string cuda::stepText(const Plan &plan, const Step &step, int64_t B, int64_
                                                     : "weight gradient of a short convolution";
     }
     std::string operator()(const Positions &) const { return "positions"; }
+    std::string operator()(const LastRows &) const { return "last rows"; }
     std::string operator()(const Attention &) const { return "attention"; }
     std::string operator()(const AttentionGrad &) const { return "gradient of attention"; }
     std::string operator()(const Copy &) const { return "copy"; }

@@ -400,6 +400,25 @@ void positions() {
     }
 }
 
+void lastRows() {
+  for (Dtype type : {F32, BF16})
+    for (bool hasPast : {false, true})
+      for (auto [T, count] : {std::pair{1, 1}, {1, 3}, {17, 1}, {5, 64}}) {
+        Case test;
+        runtime::LastRows step;
+        step.batch = constant(3), step.tokens = constant(T);
+        step.count = count, step.width = 40;
+        step.rows = test.input(type, 3 * T * 40);
+        if (hasPast)
+          step.past = test.input(F32, 3 * count * 40);
+        step.out = test.result(F32, 3 * count * 40);
+        test.step(step);
+        test.compare("last " + std::to_string(count) + " rows of 3 x " + std::to_string(T) + ", " + typesText({type}) +
+                         (hasPast ? ", continued" : ""),
+                     0);
+      }
+}
+
 void chunkRows() {
   struct Sizes {
     int64_t B, T, H, G, C, W;
@@ -753,6 +772,7 @@ int main() {
     Engine engine;
     products();
     positions();
+    lastRows();
     chunkRows();
     repeats();
     rowBlocks();

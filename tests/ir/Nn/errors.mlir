@@ -505,6 +505,22 @@ func.func @cast_rows_c1(%x: tensor<?x64x8xf32>) {
 
 // -----
 
+func.func @last_rows_c1(%x: tensor<?x?x8xf32>) {
+  // expected-error @below {{expects B x E x rest from B x T x rest with a known E, but got 'tensor<?x1x4xf32>' from 'tensor<?x?x8xf32>'}}
+  %0 = nn.last_rows %x : tensor<?x?x8xf32> -> tensor<?x1x4xf32>
+  return
+}
+
+// -----
+
+func.func @last_rows_c2(%x: tensor<?x?x8xf32>, %p: tensor<?x2x8xf32>) {
+  // expected-error @below {{expects rows before the sequence of type 'tensor<?x3x8xf32>', but got 'tensor<?x2x8xf32>'}}
+  %0 = nn.last_rows %x after %p : tensor<?x?x8xf32>, tensor<?x2x8xf32> -> tensor<?x3x8xf32>
+  return
+}
+
+// -----
+
 func.func @blocks_c1(%x: tensor<?x?x8xf32>) {
   // expected-error @below {{calls 'missing', which is no function}}
   %y = nn.blocks @missing 4 (%x) : (tensor<?x?x8xf32>) -> tensor<?x?x8xf32>

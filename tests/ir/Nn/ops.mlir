@@ -189,6 +189,16 @@ func.func @map(%x: tensor<?x?x8xf32>, %w: tensor<8xf32>) -> (tensor<?x?x8xf32>, 
   return %y, %s : tensor<?x?x8xf32>, tensor<8xf32>
 }
 
+// CHECK-LABEL: func.func @last_rows
+func.func @last_rows(%x: tensor<?x?x8xf32>, %past: tensor<?x3x8xf32>) -> (tensor<?x1x8xf32>, tensor<?x3x8xf32>) {
+  // CHECK: nn.last_rows %{{.*}} : tensor<?x?x8xf32> -> tensor<?x1x8xf32>
+  // GENERIC: "nn.last_rows"(%{{.*}}) : (tensor<?x?x8xf32>) -> tensor<?x1x8xf32>
+  %y = nn.last_rows %x : tensor<?x?x8xf32> -> tensor<?x1x8xf32>
+  // CHECK: nn.last_rows %{{.*}} after %{{.*}} : tensor<?x?x8xf32>, tensor<?x3x8xf32> -> tensor<?x3x8xf32>
+  %z = nn.last_rows %x after %past : tensor<?x?x8xf32>, tensor<?x3x8xf32> -> tensor<?x3x8xf32>
+  return %y, %z : tensor<?x1x8xf32>, tensor<?x3x8xf32>
+}
+
 // CHECK-LABEL: func.func @cast_rows
 func.func @cast_rows(%x: tensor<?x64x8xf32>) -> tensor<?x64x8xf32> {
   // CHECK: nn.cast_rows %{{.*}} : tensor<?x64x8xf32> -> tensor<?x?x8xf32>

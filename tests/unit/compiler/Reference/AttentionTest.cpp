@@ -16,6 +16,13 @@ static const char *const kOps = R"(
     %2 = nn.to_float %m : tensor<?x1xi32> -> tensor<?x1xf64>
     return %0, %1, %2 : tensor<?x?xf64>, tensor<?x?xf64>, tensor<?x1xf64>
   }
+  func.func @last_rows(%x: tensor<?x?x1xf64>, %past: tensor<?x3x1xf64>)
+      -> (tensor<?x1x1xf64>, tensor<?x3x1xf64>, tensor<?x3x1xf64>) {
+    %0 = nn.last_rows %x : tensor<?x?x1xf64> -> tensor<?x1x1xf64>
+    %1 = nn.last_rows %x : tensor<?x?x1xf64> -> tensor<?x3x1xf64>
+    %2 = nn.last_rows %x after %past : tensor<?x?x1xf64>, tensor<?x3x1xf64> -> tensor<?x3x1xf64>
+    return %0, %1, %2 : tensor<?x1x1xf64>, tensor<?x3x1xf64>, tensor<?x3x1xf64>
+  }
   func.func @iota() -> tensor<4xf64> {
     %0 = nn.iota : tensor<4xf64>
     return %0 : tensor<4xf64>
@@ -44,6 +51,17 @@ TEST(AttentionTest, PositionsGoOnFromTheTokensBefore) {
   expectNear(r[1], {2, 3}, {5, 6, 7, 0, 1, 2});
   expectNear(r[2], {2, 1}, {8, 3});
   expectNear(m.run("iota", {}).at(0), {4}, {0, 1, 2, 3});
+}
+
+TEST(AttentionTest, LastRowsAreOfTheSequenceAndThenOfWhatCameBefore) {
+  Module m(kOps);
+  const auto past = numbers({2, 3, 1}, {-3, -2, -1, -6, -5, -4});
+  auto r = m.run("last_rows", {numbers({2, 2, 1}, {1, 2, 3, 4}), past});
+  expectNear(r.at(0), {2, 1, 1}, {2, 4});
+  expectNear(r.at(1), {2, 3, 1}, {0, 1, 2, 0, 3, 4});
+  expectNear(r.at(2), {2, 3, 1}, {-1, 1, 2, -4, 3, 4});
+  r = m.run("last_rows", {numbers({1, 4, 1}, {1, 2, 3, 4}), numbers({1, 3, 1}, {7, 8, 9})});
+  expectNear(r.at(2), {1, 3, 1}, {2, 3, 4});
 }
 
 // Scores are logarithms of small integers, so that weights are fractions. The
