@@ -206,3 +206,14 @@ TEST(LadderTest, BfloatIsHeldOnWeightsItHolds) {
   climbLadder({.chunk64 = chunk, .chunk16 = &half}, {2, {20}, 4}, wrong);
   EXPECT_FALSE(wrong.holds());
 }
+
+TEST(LadderTest, SeesBfloatThatDecodesSomethingElse) {
+  BigramModel<double> chunk(11);
+  BigramModel<float> half(11);
+  half.decodingError = 1;
+  VerifyReport report;
+  climbLadder({.chunk64 = chunk, .chunk16 = &half}, {2, {20}, 4}, report);
+  EXPECT_FALSE(report.holds());
+  for (const CheckRow &row : report.rows)
+    EXPECT_EQ(row.holds(), !contains(row.check, "decoding")) << row.check << " " << row.tensor;
+}

@@ -98,6 +98,7 @@ public:
         runtime::HostTensor result(model.dtype(), {B, model.size});
         for (int64_t b = 0; b < B; ++b)
           model.logitsOf(ids[b * time + time - 1], result.as<T>().data() + b * model.size);
+        result.as<T>()[0] += T(model.decodingError);
         return result;
       }
     };
@@ -106,6 +107,7 @@ public:
 
   int64_t poison = 0;       ///< The update whose gradient is made NaN; 0: none.
   double gradientError = 0; ///< Added to one element of the table's gradient.
+  double decodingError = 0; ///< Added to one logit of each call of a decoder.
 
 private:
   runtime::HostSpan view(std::vector<T> &v) { return {dtype(), v.data(), int64_t(v.size())}; }

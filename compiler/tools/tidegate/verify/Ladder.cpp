@@ -170,12 +170,16 @@ void checkDifferences(Model &model, const Batch &batch, uint64_t seed, const std
   report.add(check, "all weights", directions.error(all), kDifferenceBound);
 }
 
-/// A prefix at once, then token by token: the last logits of each length against those of all tokens at once.
-double decodingError(Model &model, const Batch &batch, HostTensor &full, int64_t prefix) {
+/// The logits of a model that is fed a prefix at once and then token by token, and those of all tokens at once that
+/// they should be. A row for each call and batch row.
+struct Decoded {
+  std::vector<double> have, want;
+
+  static HostSpan span(std::vector<double> &rows) { return {runtime::Dtype::F64, rows.data(), int64_t(rows.size())}; }
+};
+void decode(Model &model, const Batch &batch, HostTensor &full, int64_t prefix, Decoded &to) {
   const int64_t vocab = model.vocab();
-  const double scale = largest(full.view());
   auto decoder = model.decoder(batch.B);
-  double worst = 0;
   for (int64_t fed = 0; fed < batch.T;) {
     const int64_t T = fed == 0 ? prefix : 1;
     std::vector<int32_t> ids(batch.B * T);
@@ -185,19 +189,24 @@ double decodingError(Model &model, const Batch &batch, HostTensor &full, int64_t
     fed += T;
     for (int64_t b = 0; b < batch.B; ++b)
       for (int64_t v = 0; v < vocab; ++v) {
-        double difference = std::abs(row.view().get(b * vocab + v) -
-                                     full.view().get((b * batch.T + fed - 1) * vocab + v));
-        worst = std::isnan(difference) ? difference : std::max(worst, difference);
+        to.have.push_back(row.view().get(b * vocab + v));
+        to.want.push_back(full.view().get((b * batch.T + fed - 1) * vocab + v));
       }
   }
-  return worst / scale;
+}
+
+std::set<int64_t> prefixesOf(const Batch &batch) {
+  return {1, std::max<int64_t>(1, batch.T / 2), std::max<int64_t>(1, batch.T - 1)};
 }
 
 void checkDecoding(Model &model, const Batch &batch, const std::string &check, double bound, VerifyReport &report) {
   HostTensor full = model.logits(batch.ids, batch.B, batch.T);
-  for (int64_t prefix : std::set<int64_t>{1, std::max<int64_t>(1, batch.T / 2), std::max<int64_t>(1, batch.T - 1)})
+  for (int64_t prefix : prefixesOf(batch)) {
+    Decoded decoded;
+    decode(model, batch, full, prefix, decoded);
     report.add(check, lengthText(batch.T) + " from " + std::to_string(prefix),
-               decodingError(model, batch, full, prefix), bound);
+               relativeError(Decoded::span(decoded.have), Decoded::span(decoded.want), largest(full.view())), bound);
+  }
 }
 
 /// Lengths of documents that fill T tokens: of one token, shorter than a
@@ -373,9 +382,18 @@ std::vector<RmsErrors> storageErrors(Model &rounded, Model &wide, const Batch &b
   return worst;
 }
 
-/// Logits and gradients in bf16. On weights that bfloat16 holds, so that only what is computed differs: rounding the
-/// weights themselves would be most of the error. Where a bound is missed it is asked what `rounded`, exact but for
-/// memory in bfloat16, misses: a norm behind a number near 0 magnifies roundings that no program avoids.
+/// Of decoding from each prefix, all of them together: a few rows alone may be those that roundings are magnified in.
+RmsErrors decodingErrors(Model &model, Model &wide, const Batch &batch) {
+  HostTensor full = wide.logits(batch.ids, batch.B, batch.T);
+  Decoded decoded;
+  for (int64_t prefix : prefixesOf(batch))
+    decode(model, batch, full, prefix, decoded);
+  return rmsErrors(Decoded::span(decoded.have), Decoded::span(decoded.want), wide.vocab());
+}
+
+/// Logits, decoding and gradients in bf16. On weights that bfloat16 holds, so that only what is computed differs:
+/// rounding the weights themselves would be most of the error. Where a bound is missed it is asked what `rounded`,
+/// exact but for memory in bfloat16, misses: a norm behind a number near 0 magnifies roundings that no program avoids.
 void checkHalf(Model &half, Model &wide, Model *rounded, const Batch &batch, VerifyReport &report) {
   constexpr double kOfStorage = 3; // Products inside scans round too, and errors of one draw scatter.
   roundWeights(half);
@@ -385,20 +403,24 @@ void checkHalf(Model &half, Model &wide, Model *rounded, const Batch &batch, Ver
   for (size_t p = 0; p < wide.parameters().size(); ++p)
     all.push_back({wide.parameter(p), wide.gradient(p)});
   const std::vector<double> floors = halfGradientFloors(all);
-  const std::vector<RmsErrors> errors = errorsOf(half, wide, batch, floors);
+  std::vector<RmsErrors> errors = errorsOf(half, wide, batch, floors);
   std::vector<HalfBound> bounds{kHalfBound};
   for (const auto &parameter : wide.parameters())
     bounds.push_back(parameter.shape.size() < 2 ? kHalfVectorBound : kHalfGradientBound);
+  errors.push_back(decodingErrors(half, wide, batch)); // last, and held to what logits are
+  bounds.push_back(kHalfBound);
   auto misses = [&](size_t i) { return !(errors[i].whole <= bounds[i].tensor) || !(errors[i].row <= bounds[i].row()); };
   std::vector<RmsErrors> ofStorage(errors.size());
   for (size_t i = 0; i < errors.size() && rounded; ++i)
     if (misses(i)) {
       ofStorage = storageErrors(*rounded, wide, batch, floors);
+      ofStorage.push_back(ofStorage.front());
       break;
     }
   for (size_t i = 0; i < errors.size(); ++i) {
-    const std::string check = i == 0 ? "bf16 = f64" : "gradients, bf16 = f64";
-    const std::string tensor = i == 0 ? "logits" : wide.parameters()[i - 1].name;
+    const bool isDecoding = i + 1 == errors.size(), isGradient = i > 0 && !isDecoding;
+    const std::string check = isDecoding ? "decoding, bf16 = f64" : isGradient ? "gradients, bf16 = f64" : "bf16 = f64";
+    const std::string tensor = isGradient ? wide.parameters()[i - 1].name : "logits";
     report.add(check, tensor, errors[i].whole, std::max(bounds[i].tensor, kOfStorage * ofStorage[i].whole));
     report.add(check + ", rows", tensor, errors[i].row, std::max(bounds[i].row(), kOfStorage * ofStorage[i].row));
   }

@@ -2,7 +2,7 @@
 // The fp64 token form is the oracle. Rungs: chunk form = token form; derived
 // gradients of both = each other = finite differences; decoding with carried
 // state = full forward; f32 = f64 to rounding; packed documents = separate runs;
-// on the GPU bf16 = f64 to the share of bfloat16, or to what memory in it costs.
+// on the GPU bf16 = f64 to the share of bfloat16, or to what memory in it costs, decoding included.
 //===----------------------------------------------------------------------===//
 #pragma once
 
