@@ -1,6 +1,8 @@
 //===- CompiledModel.cpp - What models on every target share ----*- C++ -*-===//
 #include "compiler/Driver/CompiledModel.h"
 
+#include "passes/Rec/PieceForm.h"
+#include "passes/Rec/TokenForm.h"
 #include "runtime/core/Error.h"
 #include "runtime/train/Documents.h"
 
@@ -23,6 +25,12 @@ CompiledModel::CompiledModel(const ProgramSource &source, const CompileOptions &
   for (unsigned i = 0; i < model.getNumArguments(); ++i)
     if (auto name = model.getArgAttrOfType<mlir::StringAttr>(i, "nn.weight"))
       order.push_back(byName.lookup(name.getValue()));
+  module->walk([&](rec::ScanOp scan) {
+    if (!rec::isChunkUpdate(scan))
+      return;
+    chunks.insert(scan.getChunk());
+    runsInPieces &= rec::runsInPieces(scan);
+  });
 }
 
 train::LabelScores CompiledModel::scoresFrom(runtime::HostSpan logs, runtime::HostSpan likeliest) {

@@ -15,9 +15,11 @@ public:
   int64_t vocab() const override { return vocabulary; }
   bool hasDocuments() const override { return compilation.options.documents; }
 
-protected:
-  static constexpr int64_t kRow = FlatWeights::kRow;
   using Positions = std::vector<int32_t>;
+
+protected:
+  friend class CompiledDecoder;
+  static constexpr int64_t kRow = FlatWeights::kRow;
 
   void checkBatch(const train::TokenBatch &batch) const;
   void checkTokens(std::span<const int32_t> tokens, int64_t B, int64_t T, const char *what, bool mayIgnore) const;
@@ -39,6 +41,8 @@ protected:
   runtime::Dtype type; ///< Of weights, gradients, moments and logits.
   int64_t vocabulary = 0;
   std::vector<size_t> order; ///< Weights as the compiled functions take them.
+  std::set<int64_t> chunks;  ///< Tokens of a chunk, of the scans over chunks.
+  bool runsInPieces = true;  ///< All of them can be fed piece by piece.
 };
 
 } // namespace tidegate

@@ -1,5 +1,5 @@
 //===- CpuModel.cpp - A compiled model on the CPU ---------------*- C++ -*-===//
-#include "compiler/Driver/CompiledModel.h"
+#include "compiler/Driver/CompiledDecoder.h"
 #include "compiler/Driver/CudaModel.h"
 
 #include "runtime/core/Error.h"
@@ -31,13 +31,19 @@ llvm::ArrayRef<llvm::StringRef> tidegate::entriesOf(ModelPart part) {
   llvm_unreachable("all parts are named");
 }
 
+/// Tokens of a chunk at most where mostly one token is fed: the rest is padding.
+static constexpr int64_t kDecodingChunk = 16;
+
 mlir::OwningOpRef<mlir::ModuleOp> tidegate::buildPart(Compilation &compilation, LoadedProgram &program,
-                                                      ModelPart part) {
+                                                      ModelPart part, llvm::ArrayRef<int64_t> full) {
   auto module = compilation.generate(program);
-  if (part == ModelPart::Decode)
-    compilation.exposeStates(*module);
-  else
+  if (part != ModelPart::Decode) {
     compilation.lowerRecurrences(*module);
+  } else {
+    compilation.exposeStates(*module, full);
+    if (compilation.options.target == Target::Cuda) // the CPU decodes token by token
+      compilation.lowerRecurrences(*module, kDecodingChunk);
+  }
   if (part == ModelPart::Train || part == ModelPart::Loss)
     compilation.buildTraining(*module);
   if (part == ModelPart::Scores)
@@ -150,7 +156,11 @@ public:
     return out;
   }
 
-  std::unique_ptr<train::Decoder> decoder(int64_t B) override;
+  std::unique_ptr<train::Decoder> decoder(int64_t B) override {
+    return std::make_unique<HostDecoder>(
+        *this, B, [this](const auto &) -> runtime::Executor & { return part(ModelPart::Decode).entry("model"); },
+        [this](std::span<const int32_t> ids, const Positions &positions) { return inputs(ids, {}, positions); });
+  }
 
   /// A part, compiled on first use.
   CpuProgram &part(ModelPart which) {
@@ -166,8 +176,6 @@ public:
   }
 
 private:
-  friend class CpuDecoder;
-
   train::LossResult lossAndGradients(const train::TokenBatch &batch, const Array &to) {
     checkBatch(batch);
     HostTensor loss(type, {1});
@@ -254,53 +262,6 @@ private:
   std::unique_ptr<Array> addend; ///< Gradients of a further micro-batch; made when there is one.
   std::unique_ptr<CpuProgram> parts[kModelParts];
 };
-
-/// Carries the recurrent states of B rows from call to call.
-class CpuDecoder : public train::Decoder {
-public:
-  CpuDecoder(CpuModel &model, int64_t B) : model(model), B(B), fed(B, 0) {
-    // Bindings: ids, weights, positions if any, states; logits, new states.
-    const runtime::Plan &plan = executor().plan();
-    size_t arguments = 1 + model.order.size() + model.hasDocuments();
-    size_t numStates = (plan.bindings - arguments - 1) / 2;
-    for (const runtime::Buffer &buffer : plan.buffers)
-      if (buffer.binding >= int(arguments) && buffer.binding < int(arguments + numStates)) {
-        int64_t elements = buffer.elements.at(B, 1);
-        states.emplace_back(model.type, std::vector<int64_t>{elements});
-        next.emplace_back(model.type, std::vector<int64_t>{elements});
-      }
-  }
-
-  HostTensor feed(std::span<const int32_t> ids, int64_t T, std::span<const int32_t> given) override {
-    model.checkTokens(ids, B, T, "id", false);
-    HostTensor logits(model.type, {B, T, model.vocabulary}), last(model.type, {B, model.vocabulary});
-    const CpuModel::Positions positions = model.positionsOf(given, B, T, fed);
-    auto bindings = model.inputs(ids, {}, positions);
-    for (HostTensor &state : states)
-      bindings.push_back(state.view().data);
-    bindings.push_back(logits.view().data);
-    for (HostTensor &state : next)
-      bindings.push_back(state.view().data);
-    executor().run(B, T, bindings);
-    std::swap(states, next);
-    for (int64_t b = 0; b < B && !positions.empty(); ++b)
-      fed[b] = positions[(b + 1) * T - 1] + 1;
-    size_t bytes = model.vocabulary * dtypeSize(model.type);
-    for (int64_t b = 0; b < B; ++b)
-      std::memcpy(last.bytes().data() + b * bytes, logits.bytes().data() + ((b + 1) * T - 1) * bytes, bytes);
-    return last;
-  }
-
-private:
-  runtime::Executor &executor() { return model.part(ModelPart::Decode).entry("model"); }
-
-  CpuModel &model;
-  int64_t B;
-  CpuModel::Positions fed; ///< Tokens of each row's document so far.
-  std::vector<HostTensor> states, next;
-};
-
-std::unique_ptr<train::Decoder> CpuModel::decoder(int64_t B) { return std::make_unique<CpuDecoder>(*this, B); }
 } // namespace
 
 std::unique_ptr<train::Model> tidegate::compileModel(const ProgramSource &source, const CompileOptions &options) {

@@ -13,12 +13,14 @@ enum class ModelPart {
   Loss,   ///< @loss
   Scores, ///< @scores
   Logits, ///< @model
-  Decode, ///< @model with states in and out, token form
+  Decode, ///< @model with states in and out, which gives the logits of the last token
 };
 inline constexpr int kModelParts = int(ModelPart::Decode) + 1;
 
-/// The module of one part, ready to be planned, and its entry points.
-mlir::OwningOpRef<mlir::ModuleOp> buildPart(Compilation &compilation, LoadedProgram &program, ModelPart part);
+/// The module of one part, ready to be planned, and its entry points. `full`: in decoding on the GPU, chunks of so
+/// many tokens (of scans over chunks) are full, and update the states before the tokens that are fed.
+mlir::OwningOpRef<mlir::ModuleOp> buildPart(Compilation &compilation, LoadedProgram &program, ModelPart part,
+                                            llvm::ArrayRef<int64_t> full = {});
 llvm::ArrayRef<llvm::StringRef> entriesOf(ModelPart part);
 
 /// The compiled functions of a training step of a model on the CPU that compileModel made.

@@ -34,6 +34,11 @@ std::string tidegate::memoryText(const MemoryTable &table) {
   return text;
 }
 
+int64_t tidegate::tokenBytes(int64_t tokens) {
+  constexpr int64_t kAligned = 16;
+  return (tokens * int64_t(sizeof(int32_t)) + kAligned - 1) / kAligned * kAligned;
+}
+
 MemoryTable tidegate::cudaMemory(const FlatWeights &flat, const CudaModelUse &use) {
   const int64_t weights = flat.rows * FlatWeights::kRow * int64_t(sizeof(float));
   return {{"weights", weights},
@@ -41,7 +46,7 @@ MemoryTable tidegate::cudaMemory(const FlatWeights &flat, const CudaModelUse &us
           {"moments", 2 * weights},
           {"optimiser", (flat.rows + kStepNumbers) * int64_t(sizeof(float))}, // which rows decay, and those
           {"activations", use.arena},
-          {"tokens", 3 * use.tokens * int64_t(sizeof(int32_t))},
+          {"tokens", 3 * tokenBytes(use.tokens)},
           {"products", Blas::kWorkspaceBytes},
           {"driver", kDriverBytes}};
 }

@@ -21,6 +21,8 @@ struct CudaModelUse {
   int64_t arena = 0;        ///< bytes of activations
   bool accumulates = false; ///< gradients of a micro-batch beside their sum
 };
+/// Bytes of the array of ids, labels or positions; the next begins where kernels may read vectors.
+int64_t tokenBytes(int64_t tokens);
 MemoryTable cudaMemory(const FlatWeights &flat, const CudaModelUse &use);
 
 /// Bytes of the arena of a training step of B x T: those of the largest of its entries. `arenaOf` says those of entry i

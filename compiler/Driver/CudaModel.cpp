@@ -6,7 +6,7 @@
 #include "compiler/Driver/CudaModel.h"
 
 #include "compiler/CodeGen/CUDA/Kernels.h"
-#include "compiler/Driver/CompiledModel.h"
+#include "compiler/Driver/CompiledDecoder.h"
 #include "compiler/Driver/CudaMemory.h"
 #include "compiler/Driver/KernelErrors.h"
 #include "compiler/Plan/PlanBuilder.h"
@@ -267,7 +267,7 @@ public:
     HostTensor logs(type, {batch.B, batch.T}), likeliest(type, {batch.B, batch.T});
     const int64_t bytes = logs.elements() * 4;
     auto &executor = part(ModelPart::Scores).entry("scores");
-    expectRoom("scores", batch.B, batch.T, executor.arenaBytes(batch.B, batch.T), false, 2 * bytes);
+    expectRoom("scores", batch.B, batch.T, executor.arenaBytes(batch.B, batch.T), false, {{"results", 2 * bytes}});
     DeviceMemory results[] = {{bytes, "log-probabilities"}, {bytes, "likeliest labels"}};
     auto bindings = inputs(batch.ids, batch.labels, positionsOf(batch.positions, batch.B, batch.T), batch.B * batch.T);
     for (DeviceMemory &result : results)
@@ -284,7 +284,7 @@ public:
     checkTokens(ids, B, T, "id", false);
     HostTensor out(type, {B, T, vocabulary});
     auto &executor = part(ModelPart::Logits).entry("model");
-    expectRoom("logits", B, T, executor.arenaBytes(B, T), false, out.elements() * 4);
+    expectRoom("logits", B, T, executor.arenaBytes(B, T), false, {{"result", out.elements() * 4}});
     DeviceMemory result(out.elements() * 4, "logits");
     auto bindings = inputs(ids, {}, positionsOf(given, B, T), B * T);
     bindings.push_back(result.data());
@@ -295,8 +295,33 @@ public:
     return out;
   }
 
-  std::unique_ptr<train::Decoder> decoder(int64_t B) override {
-    // Token by token is the CPU's work: a copy of the model there, with the weights of now.
+  std::unique_ptr<train::Decoder> decoder(int64_t B) override;
+
+  CudaProgram &part(ModelPart which) {
+    auto &compiled = parts[int(which)];
+    if (!compiled) {
+      compiled = std::make_unique<CudaProgram>(
+          compilation, engine, [&] { return buildPart(compilation, program, which); }, entriesOf(which));
+    }
+    return *compiled;
+  }
+
+private:
+  friend class CudaDecoder;
+
+  /// ModelPart::Decode behind full chunks.
+  runtime::cuda::CudaExecutor &decoding(const std::vector<int64_t> &full) {
+    auto &compiled = decodings[full];
+    if (!compiled)
+      compiled = std::make_unique<CudaProgram>(
+          compilation, engine, [&] { return buildPart(compilation, program, ModelPart::Decode, full); },
+          entriesOf(ModelPart::Decode));
+    return compiled->entry("model");
+  }
+
+  /// A scan over chunks in which tokens read rows of others is decoded token by token, which is the CPU's work: by a
+  /// copy of the model there, with the weights of now.
+  std::unique_ptr<train::Decoder> decoderOnHost(int64_t B) {
     if (!host) {
       CompileOptions options = compilation.options;
       options.target = Target::Cpu;
@@ -310,16 +335,6 @@ public:
     return host->decoder(B);
   }
 
-  CudaProgram &part(ModelPart which) {
-    auto &compiled = parts[int(which)];
-    if (!compiled) {
-      compiled = std::make_unique<CudaProgram>(
-          compilation, engine, [&] { return buildPart(compilation, program, which); }, entriesOf(which));
-    }
-    return *compiled;
-  }
-
-private:
   /// Numbers on the GPU beside the arrays: those of @adamw first.
   enum { kAdamw = 0, kSquares = 8, kLoss = 9, kCount = 10, kScale = 11 };
   void *scalar(int64_t i) { return static_cast<char *>(scalars.data()) + 4 * i; }
@@ -341,17 +356,18 @@ private:
   /// Copies tokens to the GPU; the leading bindings: ids, labels if any, weights, positions if any.
   std::vector<void *> inputs(std::span<const int32_t> ids, std::span<const int32_t> labels, const Positions &positions,
                              int64_t count) {
-    if (tokens.bytes() < 3 * count * 4) {
+    const int64_t bytes = tokenBytes(count);
+    if (tokens.bytes() < 3 * bytes) {
       engine.stream.synchronize();
       tokens = {}; // first, so that both are never there at once
-      tokens = DeviceMemory(3 * count * 4, "tokens");
-      staged = PinnedMemory(3 * count * 4, "tokens");
+      tokens = DeviceMemory(3 * bytes, "tokens");
+      staged = PinnedMemory(3 * bytes, "tokens");
     }
     // The copy before may be under way.
     engine.stream.synchronize();
     auto place = [&](int64_t which, std::span<const int32_t> from) -> void * {
-      char *to = static_cast<char *>(tokens.data()) + which * count * 4,
-           *by = static_cast<char *>(staged.data()) + which * count * 4;
+      char *to = static_cast<char *>(tokens.data()) + which * bytes,
+           *by = static_cast<char *>(staged.data()) + which * bytes;
       std::memcpy(by, from.data(), from.size() * 4);
       engine.stream.toDevice(to, by, from.size() * 4);
       return to;
@@ -374,16 +390,16 @@ private:
     return engine;
   }
 
-  /// Before anything of a run is copied or launched: that the GPU has room for what the run allocates. `extra`: bytes
-  /// of its result. Errors: those of expectFree.
-  void expectRoom(const char *what, int64_t B, int64_t T, int64_t arena, bool accumulates = false, int64_t extra = 0) {
+  /// Before anything of a run is copied or launched: that the GPU has room for what the run allocates. `extra`: what
+  /// is its own. Errors: those of expectFree.
+  void expectRoom(const char *what, int64_t B, int64_t T, int64_t arena, bool accumulates = false,
+                  const MemoryTable &extra = {}) {
     const int64_t present = tokens.bytes() / (3 * 4), count = B * T;
     accumulates |= addend.bytes() > 0;
-    if (count <= present && arena <= engine.arenaBytes() && accumulates == (addend.bytes() > 0) && !extra)
+    if (count <= present && arena <= engine.arenaBytes() && accumulates == (addend.bytes() > 0) && extra.empty())
       return;
     MemoryTable need = cudaMemory(flat, {std::max(count, present), std::max(arena, engine.arenaBytes()), accumulates});
-    if (extra)
-      need.emplace_back("result", extra);
+    need.insert(need.end(), extra.begin(), extra.end());
     const MemoryTable held = cudaMemory(flat, {present, engine.arenaBytes(), addend.bytes() > 0});
     expectFree(what + (" of " + sizesText(B, T)), need, totalOf(held),
                "use fewer rows or tokens at a time, or run layers again in the backward");
@@ -447,8 +463,65 @@ private:
   DeviceMemory decay, scalars, tokens, addend;
   PinnedMemory staged;
   std::unique_ptr<CudaProgram> parts[kModelParts];
-  std::unique_ptr<train::Model> host; ///< For decoding.
+  std::map<std::vector<int64_t>, std::unique_ptr<CudaProgram>> decodings; ///< By the chunks that are full.
+  std::unique_ptr<train::Model> host;                                     ///< See decoderOnHost.
 };
+
+/// Carries states on the GPU: a call reads one array of them and writes the other.
+class CudaDecoder : public CompiledDecoder {
+public:
+  CudaDecoder(CudaModel &model, int64_t B) : CompiledDecoder(model, B), cuda(model) {
+    auto &executor = cuda.decoding({});
+    int64_t bytes = 0;
+    for (int64_t own : stateBytes(executor.plan())) {
+      offsets.push_back(bytes);
+      bytes += (own + kAlignment - 1) / kAlignment * kAlignment;
+    }
+    const int64_t logitBytes = B * model.vocab() * 4;
+    cuda.expectRoom("decoding", B, 1, executor.arenaBytes(B, 1), false,
+                    {{"states", 2 * bytes}, {"result", logitBytes}});
+    for (DeviceMemory *memory : {&states, &next})
+      *memory = DeviceMemory(std::max(bytes, kAlignment), "states");
+    logits = DeviceMemory(logitBytes, "logits");
+    cuda.engine.stream.fill(states.data(), 0, states.bytes());
+  }
+
+protected:
+  void expectRoom(const Piece &piece) override {
+    cuda.expectRoom("decoding", B, piece.T, cuda.decoding(piece.full).arenaBytes(B, piece.T));
+  }
+
+  void run(const Piece &piece) override {
+    auto bindings = cuda.inputs(piece.ids, {}, piece.positions, B * piece.T);
+    auto bind = [&](const DeviceMemory &memory) {
+      for (int64_t offset : offsets)
+        bindings.push_back(static_cast<char *>(memory.data()) + offset);
+    };
+    bind(states);
+    bindings.push_back(logits.data());
+    bind(next);
+    cuda.decoding(piece.full).run(B, piece.T, bindings);
+    std::swap(states, next);
+  }
+
+  HostTensor lastLogits() override {
+    HostTensor out(model.dtype(), {B, model.vocab()});
+    cuda.engine.stream.toHost(out.view().data, logits.data(), out.elements() * 4);
+    cuda.engine.stream.synchronize();
+    return out;
+  }
+
+private:
+  static constexpr int64_t kAlignment = 256;
+
+  CudaModel &cuda;
+  std::vector<int64_t> offsets; ///< Of each state, in bytes.
+  DeviceMemory states, next, logits;
+};
+
+std::unique_ptr<train::Decoder> CudaModel::decoder(int64_t B) {
+  return runsInPieces ? std::make_unique<CudaDecoder>(*this, B) : decoderOnHost(B);
+}
 } // namespace
 
 void tidegate::checkForCuda(const CompileOptions &options) {

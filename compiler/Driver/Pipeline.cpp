@@ -6,6 +6,7 @@
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/Autodiff/Gradient.h"
+#include "passes/Autodiff/Passes.h"
 #include "passes/Nn/AdamW.h"
 #include "passes/Nn/Passes.h"
 #include "passes/Rec/Passes.h"
@@ -88,7 +89,7 @@ void Compilation::simplify(ModuleOp module) {
   check(pm.run(module));
 }
 
-void Compilation::lowerRecurrences(ModuleOp module) {
+void Compilation::lowerRecurrences(ModuleOp module, int64_t most) {
   PassManager pm(&context);
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
@@ -102,6 +103,8 @@ void Compilation::lowerRecurrences(ModuleOp module) {
       chunk.chunk = options.chunk;
     else if (options.target == Target::Cpu)
       chunk.narrowChunk = 32;
+    if (most > 0)
+      chunk.chunk = std::min<int64_t>(chunk.chunk, most);
     pm.addPass(rec::createRecToChunk(chunk));
     pm.addPass(createCanonicalizerPass());
     pm.addPass(createCSEPass());
@@ -162,11 +165,15 @@ func::FuncOp Compilation::lowerEntry(ModuleOp module, bool isVjp) {
   return entry;
 }
 
-void Compilation::exposeStates(ModuleOp module) {
+void Compilation::exposeStates(ModuleOp module, ArrayRef<int64_t> full) {
   PassManager pm(&context);
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
-  pm.addPass(rec::createRecExposeStates());
+  pm.addPass(autodiff::createLastLogitsPass());
+  rec::RecExposeStatesOptions expose;
+  expose.pieces = options.target == Target::Cuda;
+  expose.full.assign(full.begin(), full.end());
+  pm.addPass(rec::createRecExposeStates(expose));
   check(pm.run(module));
 }
 

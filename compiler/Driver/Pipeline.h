@@ -54,8 +54,8 @@ struct Compilation {
 
   /// In place; each throws CompileError. In order:
   void simplify(mlir::ModuleOp module);
-  /// Scans by the chosen form.
-  void lowerRecurrences(mlir::ModuleOp module);
+  /// Scans by the chosen form, in chunks of at most `most` tokens if it is not 0.
+  void lowerRecurrences(mlir::ModuleOp module, int64_t most = 0);
   /// @loss and @loss_and_grads beside @model, and the optimiser's functions.
   void buildTraining(mlir::ModuleOp module);
   /// @scores beside @model.
@@ -65,8 +65,9 @@ struct Compilation {
   /// lowerRecurrences of a module with one public function. That, or with `isVjp` what buildVjp makes of it, is the only
   /// public one then, and returned.
   mlir::func::FuncOp lowerEntry(mlir::ModuleOp module, bool isVjp);
-  /// States in and out of @model, which becomes @decode; token form.
-  void exposeStates(mlir::ModuleOp module);
+  /// States in and out of @model, and logits of the last token alone. On the CPU in token form. On the GPU scans over
+  /// chunks take pieces of tokens; those of `full` tokens have a full chunk behind them.
+  void exposeStates(mlir::ModuleOp module, llvm::ArrayRef<int64_t> full = {});
   /// Everything into maps.
   void fuse(mlir::ModuleOp module);
 

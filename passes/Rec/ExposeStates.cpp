@@ -5,6 +5,7 @@
 // made once, by the entry from the number of tokens before, and handed on.
 //===----------------------------------------------------------------------===//
 #include "passes/Rec/Passes.h"
+#include "passes/Rec/PieceForm.h"
 #include "passes/Rec/TokenForm.h"
 
 #include "ir/Nn/NnOps.h"
@@ -34,7 +35,9 @@ struct State {
 
 class Exposer {
 public:
-  explicit Exposer(ModuleOp module) : symbols(module) {}
+  /// `inPieces`: scans over chunks are fed piece by piece. `full`: those of so many tokens have a full chunk behind
+  /// them.
+  Exposer(ModuleOp module, bool inPieces, ArrayRef<int64_t> full) : symbols(module), inPieces(inPieces), full(full) {}
 
   LogicalResult run(func::FuncOp theEntry) {
     entry = theEntry;
@@ -65,6 +68,11 @@ private:
     SmallVector<Operation *> placed; // what wants the positions of the tokens
     for (Operation *op : ops) {
       if (auto scan = dyn_cast<ScanOp>(op)) {
+        if (isChunkUpdate(scan) && inPieces) {
+          if (failed(exposePieces(func, scan, states)))
+            return failure();
+          continue;
+        }
         if (isChunkUpdate(scan)) {
           auto token = toTokenForm(scan);
           if (failed(token))
@@ -124,9 +132,47 @@ private:
     terminator->insertOperands(terminator->getNumOperands(), final);
   }
 
-  /// A carried state starts as zero. Where the scan starts from values of its
-  /// own, one more state says whether there was a call before this one.
   void exposeScan(func::FuncOp func, ScanOp scan, SmallVectorImpl<State> &states) {
+    SmallVector<Value> inits = takeStates(func, scan, states);
+    for (auto [state, final] : llvm::zip(ArrayRef(states).take_back(inits.size()), scan.getFinalStates()))
+      addResult(func, state, final);
+    scan.getInitsMutable().assign(inits);
+  }
+
+  /// The states at the begin of the chunk that the tokens belong to, and the rows of that chunk so far, for the last
+  /// rows of an update.
+  LogicalResult exposePieces(func::FuncOp func, ScanOp scan, SmallVectorImpl<State> &states) {
+    if (!runsInPieces(scan))
+      return scan.emitOpError("reads other rows of its chunk, so it cannot be fed in pieces");
+    OpBuilder builder(scan);
+    SmallVector<Value> present = takeStates(func, scan, states), rows;
+    SmallVector<State> kept;
+    for (unsigned i : rowsOfUpdate(scan)) {
+      auto type = cast<RankedTensorType>(scan.getInputs()[i].getType());
+      SmallVector<int64_t> shape(type.getShape());
+      shape[1] = scan.getChunk();
+      kept.push_back({nextName(func), RankedTensorType::get(shape, type.getElementType()), scan.getLoc()});
+      rows.push_back(addArgument(func, kept.back()));
+    }
+    if (llvm::is_contained(full, int64_t(scan.getChunk())))
+      present = updateStates(builder, scan, present, rows);
+    for (auto [state, value] : llvm::zip(ArrayRef(states).take_back(present.size()), present))
+      addResult(func, state, value);
+    for (auto [state, i, before] : llvm::zip(kept, rowsOfUpdate(scan), rows))
+      addResult(func, state,
+                nn::LastRowsOp::create(builder, scan.getLoc(), state.type, scan.getInputs()[i], before));
+    llvm::append_range(states, kept);
+    for (auto [output, value] : llvm::zip(scan.getOutputs(), readStates(builder, scan, present)))
+      output.replaceAllUsesWith(value);
+    for (auto [final, value] : llvm::zip(scan.getFinalStates(), present))
+      final.replaceAllUsesWith(value);
+    scan.erase();
+    return success();
+  }
+
+  /// Arguments for a scan's states; returns what it starts from. A carried state starts as zero. Where the scan
+  /// starts from values of its own, one more state says whether there was a call before this one.
+  SmallVector<Value> takeStates(func::FuncOp func, ScanOp scan, SmallVectorImpl<State> &states) {
     OpBuilder builder(scan);
     Location loc = scan.getLoc();
     SmallVector<Value> own(scan.getInits());
@@ -142,11 +188,9 @@ private:
         emitWarning(loc) << "a state of this scan starts from a value of the tokens, of those that come first";
     }
     SmallVector<Value> inits;
-    for (unsigned i = 0; i < scan.getNumStates(); ++i) {
-      Value final = scan.getFinalStates()[i];
+    for (auto [i, final] : llvm::enumerate(scan.getFinalStates())) {
       State state{nextName(func), final.getType(), loc};
       Value carried = addArgument(func, state);
-      addResult(func, state, final);
       states.push_back(state);
       if (i < own.size()) {
         auto type = cast<RankedTensorType>(final.getType());
@@ -158,7 +202,7 @@ private:
       }
       inits.push_back(carried);
     }
-    scan.getInitsMutable().assign(inits);
+    return inits;
   }
 
   std::string nextName(func::FuncOp func) { return "state." + std::to_string(numOwn[func]++); }
@@ -292,6 +336,8 @@ private:
   }
 
   SymbolTable symbols;
+  bool inPieces;
+  ArrayRef<int64_t> full;
   func::FuncOp entry;
   llvm::DenseSet<Operation *> takesPositions; ///< Functions whose last argument is the positions.
   llvm::MapVector<func::FuncOp, SmallVector<State>> exposed;
@@ -308,7 +354,7 @@ struct RecExposeStatesPass : rec::impl::RecExposeStatesBase<RecExposeStatesPass>
       getOperation().emitError("expects a function '") << entry << "', but the module has none";
       return signalPassFailure();
     }
-    if (failed(Exposer(getOperation()).run(func)))
+    if (failed(Exposer(getOperation(), pieces, SmallVector<int64_t>(full.begin(), full.end())).run(func)))
       signalPassFailure();
   }
 };

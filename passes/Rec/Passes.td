@@ -147,7 +147,10 @@ def RecExposeStates : Pass<"rec-expose-states", "::mlir::ModuleOp"> {
     starts from values of its own, one more state says whether there was a call
     before. A scan over chunks whose last chunk only reads (`rec.unless_last`)
     first becomes a token scan with a buffer for the rows of the chunk so far,
-    exact for every prefix. Every `nn.short_conv` carries its past, the W-1 inputs
+    exact for every prefix. With `pieces` it carries the same rows, but is fed
+    pieces of many tokens, all of one chunk: they read the states of its begin,
+    which `full` updates from the rows of the chunk before them, where that is full.
+    Every `nn.short_conv` carries its past, the W-1 inputs
     before the sequence, and every `nn.attention` the W-1 keys and values before.
     Calls are followed, so that a function called 24 times gives the entry
     function 24 states of each kind. Where
@@ -160,9 +163,11 @@ def RecExposeStates : Pass<"rec-expose-states", "::mlir::ModuleOp"> {
     A function that is not reached keeps its form; one that is reached and also
     called from elsewhere is an error, because its type changes.
 
-    Example: tests/passes/Rec/rec-expose-states.mlir.
+    Examples: tests/passes/Rec/rec-expose-states.mlir, rec-expose-states-pieces.mlir.
   }];
-  let options = [Option<"entry", "entry", "std::string", "\"model\"", "The function that carries the states">];
+  let options = [Option<"entry", "entry", "std::string", "\"model\"", "The function that carries the states">,
+                 Option<"pieces", "pieces", "bool", "false", "Scans over chunks take pieces of tokens">,
+                 ListOption<"full", "full", "int64_t", "With pieces: chunks of so many tokens are full before">];
   let dependentDialects = ["::tidegate::nn::NnDialect", "::tidegate::rec::RecDialect"];
 }
 

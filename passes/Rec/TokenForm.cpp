@@ -8,8 +8,6 @@
 #include "passes/Rec/TokenForm.h"
 
 #include "ir/Nn/NnOps.h"
-#include "mlir/IR/IRMapping.h"
-#include "llvm/ADT/DenseSet.h"
 
 using namespace mlir;
 using namespace tidegate;
@@ -58,6 +56,31 @@ static bool treatsRowsAlike(Operation *op, const llvm::DenseSet<Value> &rows) {
   return false;
 }
 
+std::optional<llvm::DenseSet<Value>> rec::rowsAlike(ScanOp scan, Block &read) {
+  llvm::DenseSet<Value> rows;
+  for (unsigned i = 0; i < scan.getInputs().size(); ++i)
+    if (scan.kindOf(i) == OperandKind::Token)
+      rows.insert(read.getArgument(i));
+  for (Operation &op : read.without_terminator()) {
+    if (llvm::none_of(op.getOperands(), [&](Value v) { return rows.contains(v); }))
+      continue;
+    if (!treatsRowsAlike(&op, rows))
+      return std::nullopt;
+    rows.insert(op.getResult(0));
+  }
+  if (!llvm::all_of(read.getTerminator()->getOperands(), [&](Value v) { return rows.contains(v); }))
+    return std::nullopt;
+  return rows;
+}
+
+void rec::cloneRows(OpBuilder &b, Block &read, const llvm::DenseSet<Value> &rows, int64_t count, IRMapping &mapping) {
+  for (Operation &op : read.without_terminator()) {
+    Operation *copy = b.clone(op, mapping);
+    if (copy->getNumResults() == 1 && rows.contains(op.getResult(0)))
+      copy->getResult(0).setType(withRows(typeOf(op.getResult(0)), count));
+  }
+}
+
 namespace {
 class TokenForm {
 public:
@@ -76,12 +99,13 @@ public:
     read.front().getTerminator()->eraseOperands(scan.getNumOutputs(), scan.getNumStates());
     specialiseBody(update.front(), {});
     specialiseBody(read.front(), {.isLast = true});
-    bool onOwnRow = readsOwnRow(read.front());
+    auto rows = rowsAlike(scan, read.front());
+    bool onOwnRow = rows.has_value();
 
     declareArguments(update.front(), read.front(), onOwnRow);
     updateStates(update.front());
     addRow();
-    SmallVector<Value> yields = onOwnRow ? readOwnRow(read.front()) : readRowsSoFar(read.front());
+    SmallVector<Value> yields = rows ? readOwnRow(read.front(), *rows) : readRowsSoFar(read.front());
     llvm::append_range(yields, states);
     for (Value buffer : buffers)
       if (buffer)
@@ -188,30 +212,8 @@ private:
     return rows;
   }
 
-  /// Values with a row per token; empty if the body does not treat all rows alike.
-  llvm::DenseSet<Value> rowsOf(Block &read) {
-    llvm::DenseSet<Value> rows;
-    for (unsigned i = 0; i < scan.getInputs().size(); ++i)
-      if (isToken(i))
-        rows.insert(read.getArgument(i));
-    for (Operation &op : read.without_terminator()) {
-      if (llvm::none_of(op.getOperands(), [&](Value v) { return rows.contains(v); }))
-        continue;
-      if (!treatsRowsAlike(&op, rows))
-        return {};
-      rows.insert(op.getResult(0));
-    }
-    return rows;
-  }
-
-  bool readsOwnRow(Block &read) {
-    auto rows = rowsOf(read);
-    return llvm::all_of(read.getTerminator()->getOperands(), [&](Value v) { return rows.contains(v); });
-  }
-
-  /// `read` on one row: the first dimension of all that has rows becomes 1.
-  SmallVector<Value> readOwnRow(Block &read) {
-    auto rows = rowsOf(read);
+  /// `read` on one row.
+  SmallVector<Value> readOwnRow(Block &read, const llvm::DenseSet<Value> &rows) {
     IRMapping mapping;
     for (auto [i, token] : llvm::enumerate(tokens)) {
       Value argument = read.getArgument(i);
@@ -219,11 +221,7 @@ private:
     }
     for (auto [i, state] : llvm::enumerate(states))
       mapping.map(read.getArgument(tokens.size() + i), state);
-    for (Operation &op : read.without_terminator()) {
-      Operation *copy = b.clone(op, mapping);
-      if (copy->getNumResults() == 1 && rows.contains(op.getResult(0)))
-        copy->getResult(0).setType(withRows(typeOf(op.getResult(0)), 1));
-    }
+    cloneRows(b, read, rows, 1, mapping);
     SmallVector<Value> outputs;
     for (Value value : read.getTerminator()->getOperands())
       outputs.push_back(reshape(mapping.lookup(value), typeOf(value).getShape().drop_front()));

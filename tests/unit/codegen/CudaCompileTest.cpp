@@ -1,11 +1,12 @@
 //===- CudaCompileTest.cpp - Generated kernels through NVRTC ----------------===//
-// The training step's kernels of every example, and those that score labels, compile for both architectures. Registers, spills and shared memory of
-// each are printed; a kernel that spills more than a few registers fails. What NVRTC refuses is told at the
-// program's line.
+// The kernels of every example's training step and decoding, and those that score labels, compile for both
+// architectures. Registers, spills and shared memory of each are printed; a kernel that spills more than a few
+// registers fails. What NVRTC refuses is told at the program's line.
 //===----------------------------------------------------------------------===//
 #include "compiler/Driver/CpuModel.h"
 #include "compiler/Driver/CudaModel.h"
 #include "compiler/Driver/KernelErrors.h"
+#include "runtime/cuda/Builtins.h"
 #include "runtime/cuda/KernelCache.h"
 #include "runtime/cuda/Kernels.h"
 
@@ -22,7 +23,8 @@ struct Case {
   Precision precision = Precision::BF16;
 };
 std::string textOf(const Case &c) {
-  return c.name + (c.part == ModelPart::Scores ? "_scores" : "") + (c.precision == Precision::F32 ? "_f32" : "");
+  const char *part = c.part == ModelPart::Scores ? "_scores" : c.part == ModelPart::Decode ? "_decodes" : "";
+  return c.name + part + (c.precision == Precision::F32 ? "_f32" : "");
 }
 void PrintTo(const Case &c, std::ostream *os) { *os << textOf(c); }
 
@@ -37,19 +39,26 @@ protected:
     if (std::string why = Nvrtc::whyMissing(); !why.empty())
       GTEST_SKIP() << why;
     const Case &c = GetParam();
+    const bool decodes = c.part == ModelPart::Decode;
+    const std::vector<int64_t> full = decodes ? std::vector<int64_t>{2048} : std::vector<int64_t>{};
     CompileOptions options;
     options.target = Target::Cuda;
     options.precision = c.precision;
     Compilation compilation(options);
     LoadedProgram program({TIDEGATE_SOURCE_DIR "/examples/" + c.name + "/" + c.name + ".tg", c.params, {}});
     auto made = planForCuda(
-        compilation, [&] { return buildPart(compilation, program, c.part); }, entriesOf(c.part));
+        compilation, [&] { return buildPart(compilation, program, c.part, full); }, entriesOf(c.part));
     ASSERT_FALSE(made.kernels.empty());
     std::vector<const ProgramText *> programs;
     for (const KernelText &kernel : made.kernels)
       programs.push_back(&kernel.program);
+    // Of the other steps of decoding: states in float beside rows in bfloat16.
+    const auto builtins = decodes ? builtinPrograms(made.plans.front()) : std::vector<ProgramText>();
+    for (const ProgramText &builtin : builtins)
+      programs.push_back(&builtin);
     const auto compiled = compileAll(programs, architecture, KernelCache(""));
-    for (size_t i = 0; i < compiled.size(); ++i) {
+    ASSERT_EQ(programs.size(), compiled.size());
+    for (size_t i = 0; i < made.kernels.size(); ++i) {
       ASSERT_EQ(1u, compiled[i]->kernels.size());
       const KernelUse &use = compiled[i]->kernels[0];
       std::printf("%-10s %3d registers, %3d bytes of spills, %6d bytes of shared memory, %d threads\n",
@@ -67,16 +76,22 @@ protected:
 TEST_P(CudaCompileTest, Hopper) { compile("sm_90a", 227 << 10); }
 TEST_P(CudaCompileTest, Ampere) { compile("sm_80", 163 << 10); }
 
-// Widths of the 350M models, of which one layer and a small vocabulary say everything.
-static const ParamList kOneLayer = {{"L", "1"}, {"vocab", "512"}};
+/// Widths of the 350M models, of which one layer and a small vocabulary say everything.
+static std::vector<Case> examples(ModelPart part) {
+  const ParamList oneLayer = {{"L", "1"}, {"vocab", "512"}};
+  std::vector<Case> all;
+  for (const char *name : {"gla", "delta_net", "gated_deltanet", "kda", "rwkv7", "mamba2", "retnet", "hgrn2",
+                           "delta_product", "transformer", "lact"}) {
+    Case &c = all.emplace_back(Case{name, oneLayer, part});
+    if (c.name == "lact")
+      c.params.insert(c.params.end(), {{"rank", "32"}, {"muon", "true"}});
+  }
+  return all;
+}
 
-INSTANTIATE_TEST_SUITE_P(Examples, CudaCompileTest,
-                         testing::Values(Case{"gla", kOneLayer}, Case{"delta_net", kOneLayer},
-                                         Case{"gated_deltanet", kOneLayer}, Case{"kda", kOneLayer},
-                                         Case{"rwkv7", kOneLayer}, Case{"mamba2", kOneLayer},
-                                         Case{"retnet", kOneLayer}, Case{"hgrn2", kOneLayer},
-                                         Case{"delta_product", kOneLayer}, Case{"transformer", kOneLayer},
-                                         Case{"lact", {{"L", "1"}, {"vocab", "512"}, {"rank", "32"}, {"muon", "true"}}}),
+INSTANTIATE_TEST_SUITE_P(Examples, CudaCompileTest, testing::ValuesIn(examples(ModelPart::Train)),
+                         [](const auto &info) { return textOf(info.param); });
+INSTANTIATE_TEST_SUITE_P(Decoding, CudaCompileTest, testing::ValuesIn(examples(ModelPart::Decode)),
                          [](const auto &info) { return textOf(info.param); });
 INSTANTIATE_TEST_SUITE_P(
     Scores, CudaCompileTest,

@@ -1,17 +1,17 @@
 //===- PlayedModel.h - A model for a GPU, run on the CPU --------*- C++ -*-===//
 #pragma once
 
-#include "compiler/Driver/CompiledModel.h"
+#include "compiler/Driver/CompiledDecoder.h"
 #include "compiler/Driver/CudaModel.h"
-#include "runtime/core/Executor.h"
 #include "tests/unit/codegen/PlayedKernels.h"
 
+#include <map>
 #include <stdexcept>
 
 namespace tidegate::played {
 
-/// Logits, scores and gradients of a model whose plans are a GPU's: its kernels are played, and its tensors are in bfloat16
-/// where a GPU's are. It does not train.
+/// Logits, scores, gradients and decoding of a model whose plans are a GPU's: its kernels are played, and its tensors
+/// are in bfloat16 where a GPU's are. It does not train.
 class PlayedModel : public CompiledModel {
 public:
   PlayedModel(const ProgramSource &source, Precision precision, bool documents = false)
@@ -63,7 +63,13 @@ public:
   train::LossResult evalLoss(const train::TokenBatch &) override {
     throw std::logic_error("played models have no loss by itself");
   }
-  std::unique_ptr<train::Decoder> decoder(int64_t) override { throw std::logic_error("played models do not decode"); }
+  std::unique_ptr<train::Decoder> decoder(int64_t B) override {
+    return std::make_unique<HostDecoder>(
+        *this, B, [this](const auto &full) -> runtime::Executor & { return decoding(full); },
+        [this](std::span<const int32_t> ids, const Positions &positions) { return inputs(ids, {}, positions); });
+  }
+  /// Plans for decoding that were made: one, and one for each set of chunks that were full.
+  size_t numDecodings() const { return decodings.size(); }
 
 private:
   static CompileOptions onGpu(Precision precision, bool documents) {
@@ -87,11 +93,15 @@ private:
   }
 
   /// The first function of a part.
-  runtime::Executor &part(ModelPart which) {
-    auto &executor = parts[int(which)];
+  runtime::Executor &part(ModelPart which) { return played(parts[int(which)], which, {}); }
+  runtime::Executor &decoding(const std::vector<int64_t> &full) {
+    return played(decodings[full], ModelPart::Decode, full);
+  }
+  runtime::Executor &played(std::unique_ptr<runtime::Executor> &executor, ModelPart which,
+                            const std::vector<int64_t> &full) {
     if (!executor) {
       PlannedKernels planned = planKernels(
-          compilation, [&] { return buildPart(compilation, program, which); }, entriesOf(which).take_front());
+          compilation, [&] { return buildPart(compilation, program, which, full); }, entriesOf(which).take_front());
       playKernels(planned.plans.front(), planned.kernels.kernels());
       executor = std::make_unique<runtime::Executor>(std::move(planned.plans.front()));
     }
@@ -100,6 +110,7 @@ private:
 
   std::vector<runtime::HostTensor> weights, gradients;
   std::unique_ptr<runtime::Executor> parts[kModelParts];
+  std::map<std::vector<int64_t>, std::unique_ptr<runtime::Executor>> decodings; ///< By the chunks that are full.
 };
 
 } // namespace tidegate::played

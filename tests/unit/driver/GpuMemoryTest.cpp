@@ -143,6 +143,84 @@ TEST_F(GpuMemory, ARunThatDoesNotFitIsNotBegunAndASmallerOneIs) {
   EXPECT_NO_THROW(model->logits(few.ids, few.B, few.T));
 }
 
+TEST_F(GpuMemory, DecodingThatDoesNotFitIsNotBegun) {
+  leave(1000);
+  auto model = initialised(tinyGla(), onGpu());
+  const RandomTokens few(2, 4, 40), many(2, 1 << 18, 40);
+  auto decoder = model->decoder(few.B);
+  decoder->feed(few.ids, few.T);
+  leave(100);
+  notes();
+  const std::string rows = deviceError([&] { model->decoder(1 << 20); }),
+                    prompt = deviceError([&] { decoder->feed(many.ids, many.T); });
+  EXPECT_TRUE(contains(rows, "decoding of 1048576 x 1 tokens needs ")) << rows;
+  EXPECT_TRUE(contains(rows, "  states ")) << rows;
+  EXPECT_TRUE(contains(prompt, "decoding of 2 x 262144 tokens needs ")) << prompt;
+  EXPECT_TRUE(contains(prompt, "more than this process holds")) << prompt;
+  EXPECT_EQ("", notes()) << "nothing was allocated, copied or launched";
+  EXPECT_NO_THROW(decoder->feed(few.ids, few.T));
+}
+
+// States and weights stay where they are; of the logits those of the last token come back.
+TEST_F(GpuMemory, DecodingBringsBackTheLogitsOfTheLastToken) {
+  leave(1000);
+  auto model = initialised(tinyGla(), onGpu());
+  const RandomTokens tokens(2, 4, 40);
+  auto decoder = model->decoder(tokens.B);
+  decoder->feed(tokens.ids, tokens.T);
+  for (int64_t T : {4, 1, 1, 1}) {
+    notes();
+    decoder->feed(std::span(tokens.ids).first(tokens.B * T), T);
+    const std::string text = notes(), back = "to-host " + std::to_string(2 * 40 * 4) + "; ",
+                      there = "to-gpu " + std::to_string(2 * T * 4) + "; ";
+    EXPECT_TRUE(contains(text, back)) << text;
+    EXPECT_EQ(text.find("to-host"), text.rfind("to-host")) << text;
+    EXPECT_TRUE(contains(text, there)) << text;
+    EXPECT_EQ(text.find("to-gpu"), text.rfind("to-gpu")) << text;
+    EXPECT_FALSE(contains(text, "allocate")) << text;
+  }
+}
+
+// Behind a single id its position begins where kernels read it.
+TEST_F(GpuMemory, OneTokenWithItsPositionIsDecoded) {
+  leave(1000);
+  CompileOptions options = onGpu();
+  options.documents = true;
+  auto model = initialised(tinyGla(), options);
+  auto decoder = model->decoder(1);
+  for (int32_t position : {0, 1, 0}) {
+    const int32_t id[] = {7}, at[] = {position};
+    EXPECT_NO_THROW(decoder->feed(id, 1, at));
+  }
+}
+
+// Such a chunk cannot be fed in pieces: a copy of the model on the CPU decodes.
+TEST_F(GpuMemory, WhatReadsOtherRowsOfItsChunkIsDecodedOnTheHost) {
+  const ProgramSource source{"program.tg", {}, {{"program.tg", R"(
+fn mixed(x: [T, 2, 8]) -> [T, 2, 8] {
+  scan over chunks c of 4, h in 2 {
+    state W: [8, 8] = 0
+    o[c, h] = matmul(matmul(x[c, h], x[c, h]), transpose(x[c, h])) + matmul(x[c, h], W)
+    W = W + matmul(transpose(x[c, h]), transpose(x[c, h]))
+  }
+  return o
+}
+model Mixed(ids: [T] int) -> [T, 40] {
+  return linear(flatten(mixed(heads(embedding(ids, 40, 16) as embeddings, 2))), 40) as head
+}
+)"}}};
+  leave(1000);
+  auto onHost = initialised(source, {}), model = initialised(source, onGpu());
+  auto want = onHost->decoder(1), have = model->decoder(1);
+  const RandomTokens tokens(1, 6, 40);
+  for (int32_t id : tokens.ids) {
+    runtime::HostTensor a = have->feed(std::span(&id, 1), 1), b = want->feed(std::span(&id, 1), 1);
+    for (int64_t v = 0; v < 40; ++v)
+      EXPECT_EQ(a.view().get(v), b.view().get(v));
+    EXPECT_NE(0, b.view().get(0));
+  }
+}
+
 TEST_F(GpuMemory, AnEntryThatDoesNotFitIsNotBegun) {
   const auto kProgram = "fn both(x: [T, n], y: [T, n]) -> [T, n], [T, n] { return y + x, x }\n";
   auto entry = compileEntry({"program.tg", {}, {{"program.tg", kProgram}}}, "both", onGpu(Precision::F32),
