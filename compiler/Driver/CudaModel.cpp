@@ -267,7 +267,7 @@ public:
     HostTensor logs(type, {batch.B, batch.T}), likeliest(type, {batch.B, batch.T});
     const int64_t bytes = logs.elements() * 4;
     auto &executor = part(ModelPart::Scores).entry("scores");
-    expectRoom("scores", batch.B, batch.T, executor.arenaBytes(batch.B, batch.T), false, {{"results", 2 * bytes}});
+    expectRoom("scores", batch.B, batch.T, executor.arenaBytes(batch.B, batch.T), false, {{"result", 2 * bytes}});
     DeviceMemory results[] = {{bytes, "log-probabilities"}, {bytes, "likeliest labels"}};
     auto bindings = inputs(batch.ids, batch.labels, positionsOf(batch.positions, batch.B, batch.T), batch.B * batch.T);
     for (DeviceMemory &result : results)

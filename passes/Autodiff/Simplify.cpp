@@ -47,13 +47,18 @@ private:
   /// block with states of such rows has not.
   static constexpr int64_t kLongRow = 128;
 
-  /// Whether `terms` are x a, or sums of such, with `a b` before `op`, and nothing else needs them.
+  /// Whether `terms` are x a, or sums of such that nothing else needs, with `a b` before `op`; before x a too if others
+  /// need that, so that it is not taken for the known one in turn.
   static bool isReusable(Value terms, Value b, nn::MulOp op) {
     Operation *inner = terms.getDefiningOp();
-    if (!inner || !inner->hasOneUse() || inner->getBlock() != op->getBlock())
+    if (!inner || inner->getBlock() != op->getBlock())
       return false;
-    if (auto product = dyn_cast<nn::MulOp>(inner))
-      return knownProduct(product, b, op).second != nullptr;
+    if (auto product = dyn_cast<nn::MulOp>(inner)) {
+      nn::MulOp known = knownProduct(product, b, op).second;
+      return known && (inner->hasOneUse() || known->isBeforeInBlock(inner));
+    }
+    if (!inner->hasOneUse())
+      return false;
     if (auto add = dyn_cast<nn::AddOp>(inner); add && add.getLhs().getType() != add.getRhs().getType())
       return false;
     if (auto sum = dyn_cast<nn::ReduceSumOp>(inner); sum && sum.getInput().getType().getShape().back() > kLongRow)
@@ -75,6 +80,8 @@ private:
   }
 
   static void eraseTree(Operation *inner, PatternRewriter &rewriter) {
+    if (!inner->use_empty())
+      return;
     SmallVector<Value> operands;
     if (!isa<nn::MulOp>(inner))
       operands.assign(inner->operand_begin(), inner->operand_end());

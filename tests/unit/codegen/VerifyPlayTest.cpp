@@ -229,6 +229,7 @@ INSTANTIATE_TEST_SUITE_P(Scans, VerifyScanPlayTest,
                                          ofLibrary("delta.tg", "gated_delta_rule", kGrouped),
                                          ofLibrary("delta.tg", "kda", kGrouped), fromNothing(),
                                          twoAdds("two_steps", {{"H", 1}, {"K", 48}, {"V", 48}}),
+                                         twoAdds("bounded_decay", kSizes),
                                          valuesDecay("both_decay"), valuesDecay("values_decay")),
                          [](const auto &info) { return info.param.entry; });
 
