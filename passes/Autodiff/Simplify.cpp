@@ -44,8 +44,14 @@ struct ReuseProduct : OpRewritePattern<nn::MulOp> {
 
 private:
   /// A sum along longer rows multiplies with the factor: the product, computed again for it, takes registers that a
-  /// block with states of such rows has not.
+  /// block with states of such rows has not. Where tokens add several times such scans are cut, and have them.
   static constexpr int64_t kLongRow = 128;
+  static bool addsSeveralTimes(Block *body) {
+    const int64_t chunk = cast<rec::ScanOp>(body->getParentOp()).getChunk();
+    return llvm::any_of(body->getOps<rec::DecayScoresOp>(), [&](rec::DecayScoresOp scores) {
+      return scores.getResult().getType().getDimSize(1) > chunk;
+    });
+  }
 
   /// Whether `terms` are x a, or sums of such that nothing else needs, with `a b` before `op`; before x a too if others
   /// need that, so that it is not taken for the known one in turn.
@@ -61,7 +67,8 @@ private:
       return false;
     if (auto add = dyn_cast<nn::AddOp>(inner); add && add.getLhs().getType() != add.getRhs().getType())
       return false;
-    if (auto sum = dyn_cast<nn::ReduceSumOp>(inner); sum && sum.getInput().getType().getShape().back() > kLongRow)
+    if (auto sum = dyn_cast<nn::ReduceSumOp>(inner);
+        sum && sum.getInput().getType().getShape().back() > kLongRow && !addsSeveralTimes(op->getBlock()))
       return false;
     return isa<nn::AddOp, nn::NegOp, nn::ReduceSumOp>(inner) &&
            llvm::all_of(inner->getOperands(), [&](Value operand) { return isReusable(operand, b, op); });
