@@ -274,7 +274,8 @@ std::vector<int> numbersOf(const Step &step) {
     }
     Buffers operator()(const AttentionGrad &g) {
       Buffers all = (*this)(g.of);
-      all.insert(all.end(), {g.outGrad, g.lseGrad, g.queryGrad, g.keyGrad, g.valueGrad, g.pastKeyGrad, g.pastValueGrad});
+      all.insert(all.end(), {g.outGrad, g.lseGrad, g.queryGrad, g.keyGrad, g.valueGrad});
+      all.insert(all.end(), {g.pastKeyGrad, g.pastValueGrad});
       return all;
     }
     Buffers operator()(const SumPieces &s) { return {s.from, s.to}; }

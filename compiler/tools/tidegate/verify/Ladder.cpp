@@ -326,14 +326,14 @@ void roundWeights(Model &model) {
   }
 }
 
-/// Moves every weight to a neighbour of its in bfloat16, or leaves it; the same for a tensor's name in any precision.
+/// Moves a weight to a neighbour of its in bfloat16, or leaves it; the same for a tensor's name in any precision.
 void nudgeWeights(Model &model, uint64_t seed) {
-  constexpr double kDigit = 1.0 / 256; // Of bfloat16: the distance of neighbours, as a share of a number, is up to that.
+  constexpr double kLeast = 1.0 / 256; // The least distance of neighbours in bfloat16, as a share of a number.
   for (size_t p = 0; p < model.parameters().size(); ++p) {
     RandomStream stream(seed, "nudge " + model.parameters()[p].name);
     HostSpan weight = model.parameter(p);
     for (int64_t i = 0; i < weight.elements; ++i)
-      weight.set(i, weight.get(i) * (1 + kDigit * (double(stream.below(3, i)) - 1)));
+      weight.set(i, weight.get(i) * (1 + kLeast * (double(stream.below(3, i)) - 1)));
   }
   roundWeights(model);
 }
