@@ -15,25 +15,6 @@ using runtime::HostTensor;
 namespace {
 constexpr int64_t kVocab = 300;
 
-/// Eight blocks; the head has a bias, whose gradient is a sum but no product, and a soft cap behind its product.
-constexpr const char *kSoftCap = R"(
-param V = 300, D = 16
-model Tiny(ids: [T] int) -> [T, V] {
-  h = rms_norm(embedding(ids, V, D, 1) as embed, 0.000001) as norm
-  return 4 * tanh(linear(h, V, bias = true, std = 0.5) as head / 4)
-}
-)";
-
-/// A number of each row from outside enters, and the maximum of a row is taken off.
-constexpr const char *kGate = R"(
-param V = 300, D = 16
-model Tiny(ids: [T] int) -> [T, V] {
-  h = embedding(ids, V, D, 1) as embed
-  z = linear(h, V, std = 0.5) as head * sigmoid(linear(h, 1, std = 0.5) as gate)
-  return z - max(z)
-}
-)";
-
 struct Sizes {
   int64_t B, T;
 };
