@@ -23,6 +23,31 @@ using FortranGemm = void (*)(const char *transA, const char *transB, const int *
                              const T *alpha, const T *a, const int *lda, const T *b, const int *ldb, const T *beta,
                              T *c, const int *ldc, size_t, size_t);
 
+/// Asks an OpenBLAS that is opened in this one's lifetime for its AVX-512 kernels: Debian's 0.3.21 does not know
+/// newer AMD processors and picks AVX2 for them. The environment is then as it was, so that a process started
+/// later chooses as this one does, whoever loads the library first.
+class WideKernels {
+public:
+  WideKernels() {
+#if defined(__x86_64__)
+    isSet = !std::getenv(kVariable) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (isSet)
+      setenv(kVariable, "SKYLAKEX", /*overwrite=*/0);
+#endif
+  }
+  ~WideKernels() {
+    if (isSet)
+      unsetenv(kVariable);
+  }
+  WideKernels(const WideKernels &) = delete;
+  WideKernels &operator=(const WideKernels &) = delete;
+
+private:
+  static constexpr const char *kVariable = "OPENBLAS_CORETYPE"; ///< Read once, when the library is loaded.
+  bool isSet = false;
+};
+
 /// The library, if there is one. Never closed: BLAS threads may outlive us.
 struct Library {
   FortranGemm<float> single = nullptr;
@@ -31,7 +56,7 @@ struct Library {
   std::string description = "builtin";
 
   Library() {
-    preferWideKernels();
+    const WideKernels preferred;
     const char *wanted = std::getenv("TIDEGATE_BLAS");
     if (wanted && std::string(wanted) == "builtin")
       return;
@@ -46,15 +71,6 @@ struct Library {
         return;
     std::fprintf(stderr, "tidegate: no BLAS found (libopenblas.so.0, libblas.so.3); using built-in matrix products, "
                          "which are several times slower\n");
-  }
-
-  /// Debian's OpenBLAS 0.3.21 does not know newer AMD processors and picks AVX2 kernels for them.
-  static void preferWideKernels() {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-      setenv("OPENBLAS_CORETYPE", "SKYLAKEX", /*overwrite=*/0);
-#endif
   }
 
   bool tryOpen(const char *name) {

@@ -5,9 +5,12 @@
 #include "runtime/core/Random.h"
 
 #include <cmath>
+#include <cstdlib>
 #include <gtest/gtest.h>
 #include <limits>
 #include <omp.h>
+#include <optional>
+#include <string>
 #include <vector>
 
 using namespace tidegate::runtime;
@@ -92,6 +95,17 @@ TEST(BlasTest, WorksInsideAParallelRegion) {
   for (const auto &result : results)
     for (int64_t i = 0; i < n * n; ++i)
       ASSERT_NEAR(result[i], expected[i], 1e-4);
+}
+
+std::optional<std::string> coreType() {
+  const char *value = std::getenv("OPENBLAS_CORETYPE");
+  return value ? std::optional<std::string>(value) : std::nullopt;
+}
+const std::optional<std::string> coreTypeAtStart = coreType();
+
+TEST(BlasTest, OpeningItLeavesTheEnvironmentAsItWas) {
+  blasDescription();
+  EXPECT_EQ(coreType(), coreTypeAtStart);
 }
 
 TEST(BlasTest, SaysWhatItUses) { EXPECT_FALSE(blasDescription().empty()); }
