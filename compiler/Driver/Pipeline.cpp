@@ -98,7 +98,7 @@ void Compilation::lowerRecurrences(ModuleOp module, int64_t most) {
     chunk.remarks = options.remarks;
     chunk.innerScales = options.target == Target::Cpu;
     chunk.halfProducts = options.precision == Precision::BF16;
-    chunk.valuesFirst = options.target == Target::Cuda;
+    chunk.valuesFirst = chunk.vectors = options.target == Target::Cuda;
     if (options.chunk > 0)
       chunk.chunk = options.chunk;
     else if (options.target == Target::Cpu)

@@ -104,7 +104,7 @@ private:
 /// The decays of one side of the state, K or V, by place.
 struct SideDecays {
   Running gates;          ///< Log decays.
-  Running coarse, fine;   ///< Their multiples of 1/256, and the rest.
+  Running coarse, fine;   ///< Their multiples of 1/256, and the rest; see coarseBefore.
   Running signs;          ///< 1 for each decay below 0.
   SmallVector<int64_t> places;
 
@@ -293,16 +293,31 @@ private:
     return llvm::map_to_vector(program.adds, [](const auto &add) { return add.place; });
   }
 
+  /// Sums of coarse and of fine log decays from the chunk's start to a place; null for zero. Where products round, fine
+  /// sums are below 1/4096: rows under them round to what they were, the same for all channels, so that q . k is as
+  /// exact where it cancels. The rest of the fine sums is coarse, and exact too: of less than 2^24 parts.
+  Value coarseBefore(SideDecays &side, int64_t place) {
+    Value coarse = side.coarse.before(a, place);
+    return coarse && options.halfProducts ? a.plus(coarse, roundedFine(side, place)) : coarse;
+  }
+  Value fineBefore(SideDecays &side, int64_t place) {
+    Value fine = side.fine.before(a, place);
+    return fine && options.halfProducts
+               ? Value(nn::SubOp::create(inside, a.loc, fine, roundedFine(side, place)))
+               : fine;
+  }
+  Value roundedFine(SideDecays &side, int64_t place) { return rounded(side.fine.before(a, place), 2048); }
+
   /// The sign and the fine decay of a side at a place; null for one.
   Value fineDecay(SideDecays &side, int64_t place) {
-    return a.times(signOf(side.signs.before(a, place)), expOf(side.fine.before(a, place)));
+    return a.times(signOf(side.signs.before(a, place)), expOf(fineBefore(side, place)));
   }
   Value inverseFineDecay(SideDecays &side, int64_t place) {
-    return a.times(signOf(side.signs.before(a, place)), expOf(a.negated(side.fine.before(a, place))));
+    return a.times(signOf(side.signs.before(a, place)), expOf(a.negated(fineBefore(side, place))));
   }
   /// Sign and decay from the chunk's start to a place; null for one.
   Value decayBefore(SideDecays &side, int64_t place) {
-    return a.times(fineDecay(side, place), expOf(side.coarse.before(a, place)));
+    return a.times(fineDecay(side, place), expOf(coarseBefore(side, place)));
   }
   /// From a place to the chunk's end.
   Value decayAfter(SideDecays &side, int64_t place) {
@@ -313,9 +328,12 @@ private:
     return a.times(expOf(side.gates.whole(a)), signOf(side.signs.whole(a)));
   }
 
-  /// What takes effect on the keys up to places, as rows; null for zero.
-  Value keyRowsBefore(Running SideDecays::*sums, ArrayRef<int64_t> places) {
-    return rowsOf(places, [&](size_t i) { return (keys.*sums).before(a, places[i]); });
+  /// The signs and the fine log decays of the keys up to places, as rows; null for zero.
+  Value keySignRows(ArrayRef<int64_t> places) {
+    return rowsOf(places, [&](size_t i) { return keys.signs.before(a, places[i]); });
+  }
+  Value keyFineRows(ArrayRef<int64_t> places) {
+    return rowsOf(places, [&](size_t i) { return fineBefore(keys, places[i]); });
   }
   /// Tiles of queries or readers at places as rows, with their sign and fine decay. The rows are multiplied, not the
   /// tiles: the gradient of the decay needs the very numbers that products with these rows took.
@@ -323,8 +341,7 @@ private:
     Value all = rows(tiles);
     if (!all)
       return {};
-    Value sign = signOf(keyRowsBefore(&SideDecays::signs, places)),
-          fine = expOf(keyRowsBefore(&SideDecays::fine, places));
+    Value sign = signOf(keySignRows(places)), fine = expOf(keyFineRows(places));
     return a.times(all, a.times(sign, fine));
   }
 
@@ -333,15 +350,14 @@ private:
     if (!colKeys) {
       const SmallVector<int64_t> places = addPlaces();
       Value all = rowsOf(adds, [&](size_t i) { return adds[i].key; });
-      Value sign = signOf(keyRowsBefore(&SideDecays::signs, places)),
-            fine = expOf(a.negated(keyRowsBefore(&SideDecays::fine, places)));
+      Value sign = signOf(keySignRows(places)), fine = expOf(a.negated(keyFineRows(places)));
       colKeys = a.times(all, a.times(sign, fine));
     }
     return colKeys;
   }
   /// Coarse sums at the adds' places.
   Value colGate(SideDecays &side) {
-    return rowsOf(adds, [&](size_t i) { return side.coarse.before(a, program.adds[i].place); });
+    return rowsOf(adds, [&](size_t i) { return coarseBefore(side, program.adds[i].place); });
   }
   Value keyColGate() {
     if (!colGates)
@@ -422,7 +438,7 @@ private:
     if (!readers)
       return normalised(given);
     auto readPlaceOf = [&](size_t i) { return program.adds[i].readPlace; };
-    Value gate = rowsOf(adds, [&](size_t i) { return keys.coarse.before(a, readPlaceOf(i)); });
+    Value gate = rowsOf(adds, [&](size_t i) { return coarseBefore(keys, readPlaceOf(i)); });
     Value matrix = scores(readers, gate, places);
     Value ofState = ofEntry(readers, gate, tiles, readPlaceOf, state);
     bool hasFactors = llvm::any_of(adds, [](const Tiles &add) { return bool(add.factor); });
@@ -432,7 +448,7 @@ private:
     if (values.empty() && !hasFactors)
       return SolveUnitLowerOp::create(inside, a.loc, rhs.getType(), matrix, rhs, /*transposed=*/false);
     Value readGate =
-        values.empty() ? Value() : rowsOf(adds, [&](size_t i) { return values.coarse.before(a, readPlaceOf(i)); });
+        values.empty() ? Value() : rowsOf(adds, [&](size_t i) { return coarseBefore(values, readPlaceOf(i)); });
     return DecaySolveOp::create(inside, a.loc, rhs.getType(), matrix, rhs, readFactor(), readGate,
                                 values.empty() ? Value() : colGate(values), places, addPlaces(), /*transposed=*/false);
   }
@@ -459,7 +475,7 @@ private:
     auto placeOf = [&](size_t i) { return program.reads[i].place; };
     auto places = llvm::map_to_vector(program.reads, [](const auto &read) { return read.place; });
     Value rowQueries = decayedRows(queries, places);
-    Value gate = rowsOf(queries, [&](size_t i) { return keys.coarse.before(a, placeOf(i)); });
+    Value gate = rowsOf(queries, [&](size_t i) { return coarseBefore(keys, placeOf(i)); });
     Value result = ofEntry(rowQueries, gate, queries, placeOf, state);
     if (pseudo)
       result = a.plus(result, ofAdds(scores(rowQueries, gate, places), pseudo, places));
@@ -480,7 +496,7 @@ private:
     if (values.empty())
       return a.dot(scores, pseudo, 1, 0);
     auto rowsAt = [&](auto tileAt) { return rowsOf(places, [&](size_t i) { return tileAt(places[i]); }); };
-    Value gate = rowsAt([&](int64_t place) { return values.coarse.before(a, place); });
+    Value gate = rowsAt([&](int64_t place) { return coarseBefore(values, place); });
     Value fine = rowsAt([&](int64_t place) { return orOne(fineDecay(values, place)); });
     Value columnGate = colGate(values);
     auto type = RankedTensorType::get({chunk * int64_t(places.size()), program.values}, element);

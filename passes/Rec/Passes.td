@@ -9,13 +9,15 @@ def RecToChunk : Pass<"rec-to-chunk", "::mlir::ModuleOp"> {
   let description = [{
     Reads the body of each `rec.scan` with `chunk 1` and one matrix state as
     events (`scale`, `add`, `read`) and writes the chunk form of that event
-    program. Arithmetic that does not need the state moves out of the scan, to
+    program. A scan of several states becomes one scan for each of them first, in an
+    order in which none needs what a later one reads; a vector is a matrix of one
+    row. Arithmetic that does not need the state moves out of the scan, to
     whole `B x T x H` tensors before and after it; the chunk body holds the
     events alone.
 
     A body that is not affine in the state is an error at the term that is not.
-    A body that is affine but has no such form (and every scan with several
-    states, with entry states, or that runs backwards) stays as it is; where
+    A body that is affine but has no such form, states that need each other, and
+    every scan with entry states or that runs backwards stay as they are; where
     that may surprise, a warning names the op. Scans that are chunked already
     are left alone. A token scan without states is replaced by ops on all tokens.
 
@@ -27,6 +29,8 @@ def RecToChunk : Pass<"rec-to-chunk", "::mlir::ModuleOp"> {
                  Option<"innerScales", "inner-scales", "bool", "false",
                         "Numbers that scale keys, values, readers or results are applied in the chunks, not to whole tensors">,
                  Option<"valuesFirst", "values-first", "bool", "false", "States are V x K in the chunk form, not K x V">,
+                 Option<"vectors", "vectors", "bool", "true",
+                        "Scans whose states are all vectors too; a processor with few cores is faster token by token">,
                  Option<"remarks", "remarks", "bool", "false", "Say at each decay how it is evaluated, and why">,
                  Option<"halfProducts", "half-products", "bool", "false",
                         "Products may round what they multiply to bfloat16: sums of log decays enter them in exact "

@@ -5,6 +5,7 @@
 #include "passes/Rec/SteadyInputs.h"
 
 #include "passes/Rec/Events.h"
+#include "passes/Rec/SeparateStates.h"
 
 #include <cmath>
 
@@ -85,6 +86,15 @@ private:
 } // namespace
 
 SmallVector<Interval> rec::steadyRanges(func::FuncOp function) {
+  SmallVector<ScanOp> scans;
+  function.walk([&](ScanOp scan) {
+    if (scan.getChunk() == 1 && hasStatesToSeparate(scan))
+      scans.push_back(scan);
+  });
+  for (ScanOp scan : scans) {
+    std::string whyNot; // it is left as it is
+    (void)separateStates(scan, whyNot);
+  }
   SideChoice choice(function);
   function.walk([&](ScanOp scan) {
     if (scan.getChunk() != 1 || scan.getNumStates() != 1 ||

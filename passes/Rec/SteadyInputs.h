@@ -11,7 +11,7 @@ namespace tidegate::rec {
 /// of 0. A state does not grow if decays are at most 1 in size, and if what an
 /// add reads of the state is taken off it rather than put on top. As few
 /// arguments as possible are kept to a side; where no choice of sides is seen to
-/// do, none is made.
+/// do, none is made. Scans of several states are separated on the way.
 llvm::SmallVector<Interval> steadyRanges(mlir::func::FuncOp function);
 
 } // namespace tidegate::rec

@@ -6,6 +6,7 @@
 #include "passes/Rec/Arithmetic.h"
 #include "passes/Rec/ChunkForm.h"
 #include "passes/Rec/Passes.h"
+#include "passes/Rec/SeparateStates.h"
 
 namespace tidegate::rec {
 #define GEN_PASS_DEF_RECTOCHUNK
@@ -15,16 +16,6 @@ namespace tidegate::rec {
 using namespace mlir;
 using namespace tidegate;
 using namespace tidegate::rec;
-
-/// Why a token scan is not even looked at; empty if it is.
-static std::string whyNotRead(ScanOp scan) {
-  if (scan.getNumStates() != 1)
-    return "it has " + std::to_string(scan.getNumStates()) + " states";
-  auto state = cast<RankedTensorType>(scan.getBodyStates().front().getType());
-  if (state.getRank() != 2)
-    return "its state has rank " + std::to_string(state.getRank()) + ", not 2";
-  return {};
-}
 
 /// The user's name for the value of an op, quoted, or nothing.
 static std::string nameOf(Operation *op) {
@@ -162,8 +153,20 @@ LogicalResult RecToChunkPass::convert(ScanOp scan) {
   }
   if (scan.getChunk() != 1 || scan.getReverse() || scan.getSaveStates())
     return success();
-  if (std::string why = whyNotRead(scan); !why.empty())
-    return emitWarning(scan.getLoc()) << "scan stays in token form: " << why, success();
+  if (hasVectorsOnly(scan) && !vectors)
+    return success();
+  if (hasStatesToSeparate(scan)) {
+    std::string whyNot;
+    auto parts = separateStates(scan, whyNot);
+    if (failed(parts))
+      return emitWarning(scan.getLoc()) << "scan stays in token form: " << whyNot, success();
+    for (ScanOp part : *parts)
+      if (failed(convert(part)))
+        return failure();
+    return success();
+  }
+  if (int64_t rank = cast<RankedTensorType>(scan.getBodyStates().front().getType()).getRank(); rank != 2)
+    return emitWarning(scan.getLoc()) << "scan stays in token form: its state has rank " << rank, success();
   OwningOpRef<ScanOp> copy = copyToRead(scan);
   Refusal why;
   auto program = readEvents(*copy, why, innerScales);

@@ -3,7 +3,8 @@
     python3 tests/gpu/ladder.py TIDEGATE [GROUP]... [OPTION]...
 
 TIDEGATE is the command line of a build. Every run holds f32 and bf16 on the GPU against the fp64 token form on the
-CPU, by tensor and by row. Groups: `lengths`, five bare scans of tidegate.fla at every length; `widths`, the bare
+CPU, by tensor and by row. Groups: `lengths`, five bare scans of tidegate.fla and four of several states, or of
+vectors, at every length; `widths`, the bare
 scans of the gated delta rule, GLA, KDA, Mamba-2, RWKV-7 and Gated DeltaProduct at every pair of key and value widths;
 `golden`, the reference models of tests/golden in f32; `models`, GLA, DeltaNet, Gated DeltaNet and LaCT at a low and
 at full rank, KDA, RWKV-7, Mamba-2, Gated DeltaProduct, each at every length. Without names all run, cheap runs first.
@@ -43,12 +44,14 @@ FLA = "frontends/python/tidegate/fla/"
 SCANS = {"gla": FLA + "gla.tg", "simple_gla": FLA + "simple_gla.tg", "delta_rule": FLA + "delta.tg",
          "gated_delta_rule": FLA + "delta.tg", "kda": FLA + "delta.tg", "state_space": "examples/mamba2/mamba2.tg",
          "bounded_decay": "tests/gpu/two_adds.tg", "two_steps": "tests/gpu/two_adds.tg"}
-LONG = ["gla", "simple_gla", "delta_rule", "gated_delta_rule", "kda"]
+SEVERAL = ["sum_and_norm", "slots", "two_memories", "vectors"]
+SCANS |= dict.fromkeys(SEVERAL, "tests/gpu/several_states.tg")
+LONG = ["gla", "simple_gla", "delta_rule", "gated_delta_rule", "kda", *SEVERAL]
 WIDE = ["gated_delta_rule", "gla", "kda", "state_space", "bounded_decay", "two_steps"]
 
 
 def entry(name, T, K, V):
-    sizes = {"H": 2, "HV": 2, "G": 2, "K": K, "V": V, "N": K, "P": V}
+    sizes = {"H": 2, "HV": 2, "G": 2, "K": K, "V": V, "N": K, "P": V, "M": K}
     source = (ROOT / SCANS[name]).read_text().split(f"fn {name}(", 1)[1].split(")", 1)[0]
     named = set(re.findall(r"\w+", source))
     known = [part for size, n in sizes.items() if size in named for part in ("--size", f"{size}={n}")]

@@ -146,13 +146,26 @@ func.func @forgotten_state(%x: tensor<?x?x2x4xf32>, %m: tensor<?x?x2x4x4xf32>) -
 // -----
 
 func.func @vector_state(%x: tensor<?x?x2x4xf32>, %m: tensor<?x?x2x4x4xf32>) -> tensor<?x2x4xf32> {
-  // expected-warning @below {{scan stays in token form: its state has rank 1, not 2}}
+  // expected-warning @below {{scan stays in token form: of one of its states 'nn.tanh' is applied to it}}
   %s = rec.scan chunk 1 (%x, %m : tensor<?x?x2x4xf32>, tensor<?x?x2x4x4xf32>) kinds [0, 0] out_kinds [] states 1 {
   ^bb0(%k: tensor<4xf32>, %f: tensor<4x4xf32>, %S: tensor<4xf32>):
-    %next = nn.add %S, %k : tensor<4xf32>, tensor<4xf32>
+    %sum = nn.add %S, %k : tensor<4xf32>, tensor<4xf32>
+    %next = nn.tanh %sum : tensor<4xf32>
     rec.yield %next : tensor<4xf32>
   } -> tensor<?x2x4xf32>
   return %s : tensor<?x2x4xf32>
+}
+
+// -----
+
+func.func @higher_state(%x: tensor<?x?x2x4xf32>, %m: tensor<?x?x2x4x4x4xf32>) -> tensor<?x2x4x4x4xf32> {
+  // expected-warning @below {{scan stays in token form: its state has rank 3}}
+  %s = rec.scan chunk 1 (%x, %m : tensor<?x?x2x4xf32>, tensor<?x?x2x4x4x4xf32>) kinds [0, 0] out_kinds [] states 1 {
+  ^bb0(%k: tensor<4xf32>, %f: tensor<4x4x4xf32>, %S: tensor<4x4x4xf32>):
+    %next = nn.add %S, %f : tensor<4x4x4xf32>, tensor<4x4x4xf32>
+    rec.yield %next : tensor<4x4x4xf32>
+  } -> tensor<?x2x4x4x4xf32>
+  return %s : tensor<?x2x4x4x4xf32>
 }
 
 // -----

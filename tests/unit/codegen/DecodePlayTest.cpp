@@ -157,6 +157,36 @@ model Learned(ids: [T] int) -> [T, 20] {
 )"}}}};
 }
 
+/// A memory with its normaliser, which begins with weights, and a gate per channel.
+static Case severalStates() {
+  return {"several_states", {"program.tg", {}, {{"program.tg", R"(
+layer mixer(x: [T, 32]) -> [T, 32] {
+  weight first: [2, 16] ~ normal(0.5)
+  q = heads(linear(x, 32) as q, 2); k = heads(linear(x, 32) as k, 2); v = heads(linear(x, 32) as v, 2)
+  f = sigmoid(linear(x, 2) as f)
+  z = sigmoid(linear(x, 32) as z)
+  scan over t, h in 2 {
+    state S: [16, 16] = 0
+    state n: [16] = first
+    S = f[t, h] * S + outer(k[t, h], v[t, h])
+    n = f[t, h] * n + k[t, h]
+    o[t, h] = q[t, h] . S / maximum(abs(q[t, h] . n), 1)
+  }
+  scan over t {
+    state s: [32] = 0
+    s = (1 - z[t]) * s + z[t] * x[t]
+    y[t] = s
+  }
+  return linear(flatten(o) + y, 32) as o
+}
+model Several(ids: [T] int) -> [T, 20] {
+  h = embedding(ids, 20, 32) as embeddings
+  h = h + mixer(rms_norm(h) as norm) as mixer
+  return linear(h, 20) as head
+}
+)"}}}};
+}
+
 /// Chunks of two lengths: either, or both, are full before a token.
 static Case twoLengths() {
   return {"two_lengths", {"program.tg", {}, {{"program.tg", R"(
@@ -192,7 +222,8 @@ INSTANTIATE_TEST_SUITE_P(
                                       {"gate_rank", "8"}, {"mlp_width", "48"}}),
                     example("mamba2", {{"head_dim", "16"}, {"N", "16"}}),
                     example("transformer", {{"H", "2"}, {"key_heads", "1"}, {"mlp_width", "48"}, {"context", "7"}}),
-                    learnedStart(), twoLengths(), example("lact", fastWeights("7", "full"), /*plans=*/2),
+                    learnedStart(), severalStates(), packed(severalStates()), twoLengths(),
+                    example("lact", fastWeights("7", "full"), /*plans=*/2),
                     longer(example("lact", fastWeights("70", "4"), /*plans=*/2))),
     [](const auto &info) { return info.param.name + "_" + std::to_string(info.index); });
 

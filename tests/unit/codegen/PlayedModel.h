@@ -11,11 +11,11 @@
 namespace tidegate::played {
 
 /// Logits, scores, gradients and decoding of a model whose plans are a GPU's: its kernels are played, and its tensors
-/// are in bfloat16 where a GPU's are. It does not train.
+/// are in bfloat16 where a GPU's are. It does not train. With `findsRaces` kernels throw at races in shared memory.
 class PlayedModel : public CompiledModel {
 public:
-  PlayedModel(const ProgramSource &source, Precision precision, bool documents = false)
-      : CompiledModel(source, onGpu(precision, documents)) {
+  PlayedModel(const ProgramSource &source, Precision precision, bool documents = false, bool findsRaces = false)
+      : CompiledModel(source, onGpu(precision, documents)), findsRaces(findsRaces) {
     for (const train::ParameterSpec &spec : specs) {
       weights.emplace_back(type, spec.shape);
       gradients.emplace_back(type, spec.shape);
@@ -102,12 +102,13 @@ private:
     if (!executor) {
       PlannedKernels planned = planKernels(
           compilation, [&] { return buildPart(compilation, program, which, full); }, entriesOf(which).take_front());
-      playKernels(planned.plans.front(), planned.kernels.kernels());
+      playKernels(planned.plans.front(), planned.kernels.kernels(), findsRaces);
       executor = std::make_unique<runtime::Executor>(std::move(planned.plans.front()));
     }
     return *executor;
   }
 
+  bool findsRaces;
   std::vector<runtime::HostTensor> weights, gradients;
   std::unique_ptr<runtime::Executor> parts[kModelParts];
   std::map<std::vector<int64_t>, std::unique_ptr<runtime::Executor>> decodings; ///< By the chunks that are full.

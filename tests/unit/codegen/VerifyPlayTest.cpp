@@ -131,6 +131,11 @@ Scan twoAdds(const std::string &entry, const std::map<std::string, int64_t> &siz
   return {{TIDEGATE_SOURCE_DIR "/tests/gpu/two_adds.tg", {}, {}}, entry, sizes};
 }
 
+/// Of several states, or of vectors.
+Scan severalStates(const std::string &entry, const std::map<std::string, int64_t> &sizes) {
+  return {{TIDEGATE_SOURCE_DIR "/tests/gpu/several_states.tg", {}, {}}, entry, sizes};
+}
+
 /// Under decays of the values, whose gradients are sums along a chunk in which what lies behind a token cancels.
 Scan valuesDecay(const std::string &entry) {
   const ProgramSource source{TIDEGATE_SOURCE_DIR "/tests/gpu/decays_on_both_sides.tg", {}, {}};
@@ -221,6 +226,26 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(ofLibrary("delta.tg", "kda", {{"H", 1}, {"HV", 1}, {"K", 256}, {"V", 256}}),
                     twoAdds("bounded_decay", {{"H", 1}, {"K", 160}, {"V", 32}})),
     [](const auto &info) { return info.param.entry; });
+
+// In float too: on the CPU vectors go token by token.
+class VerifySeveralStatesPlayTest : public testing::TestWithParam<Scan> {};
+TEST_P(VerifySeveralStatesPlayTest, Holds) {
+  const Scan &scan = GetParam();
+  PlayedEntry chunk16(scan), played32(scan, Precision::F32);
+  CompiledForms forms(scan);
+  for (int64_t T : scan.lengths) {
+    const VerifyReport report = forms.climb(chunk16, T, &played32);
+    std::ostringstream text;
+    report.print(text, /*all=*/false);
+    EXPECT_TRUE(report.holds()) << "T = " << T << "\n" << text.str();
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Scans, VerifySeveralStatesPlayTest,
+                         testing::Values(severalStates("sum_and_norm", kSizes),
+                                         severalStates("slots", {{"H", 2}, {"K", 16}, {"V", 16}, {"M", 16}}),
+                                         severalStates("two_memories", kSizes),
+                                         severalStates("vectors", {{"H", 2}, {"V", 48}})),
+                         [](const auto &info) { return info.param.entry; });
 
 INSTANTIATE_TEST_SUITE_P(Scans, VerifyScanPlayTest,
                          testing::Values(ofLibrary("gla.tg", "gla", kSizes),
