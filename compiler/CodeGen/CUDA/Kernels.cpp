@@ -82,7 +82,9 @@ FailureOr<runtime::Kernel> KernelSet::add(Operation *op) {
     source = rowKernel(map, "map_" + number, kParts, bf16);
   } else if (auto scan = dyn_cast<rec::ScanOp>(op)) {
     if (scan.getChunk() == 1)
-      return op->emitOpError("in token form has no CUDA kernel"), failure();
+      return emitError(op->getLoc()) << "expects a recurrence that runs in chunks, because a GPU runs no others, but this "
+                                        "one stays in token form: see the warning at it",
+             failure();
     source = scanKernel(scan, "scan_" + number);
   }
   if (failed(source)) {
