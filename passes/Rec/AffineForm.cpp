@@ -49,7 +49,7 @@ Form AffineReader::of(Matrix matrix) {
 Form AffineReader::refuse(Operation &op, const Twine &what, bool isAffine) {
   Form form;
   form.kind = Form::Other;
-  form.refusal = {&op, what.str(), isAffine};
+  form.refusal = {op.getLoc(), what.str(), isAffine};
   return form;
 }
 

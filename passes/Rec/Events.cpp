@@ -35,7 +35,7 @@ public:
     const Form &form = reader.formOf(next);
     if (form.kind != Form::IsMatrix)
       return refuse(form.kind == Form::Other ? form.refusal
-                                             : Refusal{scan, "the new state does not depend on the old one"});
+                                             : Refusal{scan.getLoc(), "the new state does not depend on the old one"});
     llvm::SmallDenseSet<Value> cuts = cutsOf(next);
     if (failed(readBody(cuts)) || failed(checkFreeOps()))
       return failure();
@@ -76,11 +76,11 @@ private:
   LogicalResult readReset(ResetOp reset) {
     auto state = scan.getBodyStates().front();
     if (reset.getState() != state || !state.hasOneUse())
-      return refuse({reset, "the state is reset behind another use of it"});
+      return refuse({reset.getLoc(), "the state is reset behind another use of it"});
     auto init = dyn_cast_or_null<BlockArgument>(reset.getInit());
     if (bool(reset.getInit()) != bool(init) || (init && scan.kindOf(init.getArgNumber()) != OperandKind::Row &&
                                               scan.kindOf(init.getArgNumber()) != OperandKind::Head))
-      return refuse({reset, "the state is reset to a value of the token"});
+      return refuse({reset.getLoc(), "the state is reset to a value of the token"});
     program.reset = {reset.getFlag(), init};
     reader.setForm(reset.getResult(), stateForm(0));
     return success();
@@ -142,12 +142,12 @@ private:
       return refuse(form.refusal);
     unsigned current = places.size() - 1;
     if (form.matrix.bases.empty())
-      return refuse({op, "the new state does not depend on the old one"});
+      return refuse({op->getLoc(), "the new state does not depend on the old one"});
     if (llvm::any_of(form.matrix.bases, [&](const Form::Base &base) { return base.version != current; }))
-      return refuse({op, "this mixes the state of two places in the token"});
+      return refuse({op->getLoc(), "this mixes the state of two places in the token"});
     auto base = joined(form.matrix.bases, reader.at(value.getLoc()), Arithmetic::elementType(value));
     if (failed(base))
-      return refuse({op, "this adds states under different decays of their values"});
+      return refuse({op->getLoc(), "this adds states under different decays of their values"});
     if (base->decay)
       program.scales.push_back({place++, base->decay});
     if (base->valueDecay)
@@ -212,7 +212,7 @@ private:
     for (Operation &op : body.without_terminator())
       if (!canLift(op, scan) && !op.use_empty() &&
           llvm::all_of(op.getResults(), [&](Value v) { return reader.formOf(v).kind == Form::Free; }))
-        return refuse({&op, ("'" + op.getName().getStringRef() + "' cannot move out of the scan").str()});
+        return refuse({op.getLoc(), ("'" + op.getName().getStringRef() + "' cannot move out of the scan").str()});
     return success();
   }
 
@@ -225,7 +225,7 @@ private:
     if (form.kind == Form::Other && !form.isAfterReads)
       return refuse(form.refusal);
     if (form.kind == Form::IsMatrix)
-      return refuse({op ? op : scan.getOperation(), "an output holds the whole state of every token"});
+      return refuse({op ? op->getLoc() : scan.getLoc(), "an output holds the whole state of every token"});
     bool readsState = llvm::any_of(op->getOperands(), [&](Value v) { return reader.formOf(v).kind == Form::IsMatrix; });
     if (readsState) {
       addRead(value, form.vector);

@@ -59,9 +59,9 @@ struct EventProgram {
 
 /// Why a body has no event normal form.
 struct Refusal {
-  mlir::Operation *op = nullptr; ///< The term.
-  std::string what;              ///< Continues "... because this".
-  bool isAffine = true;          ///< False: the recurrence is not affine in its state.
+  mlir::LocationAttr where; ///< Of the term.
+  std::string what;         ///< Continues "... because this".
+  bool isAffine = true;     ///< False: the recurrence is not affine in its state.
 };
 
 /// Reads the body of a token scan with one matrix state. State-free arithmetic

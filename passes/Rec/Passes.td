@@ -10,8 +10,8 @@ def RecToChunk : Pass<"rec-to-chunk", "::mlir::ModuleOp"> {
     Reads the body of each `rec.scan` with `chunk 1` and one matrix state as
     events (`scale`, `add`, `read`) and writes the chunk form of that event
     program. A scan of several states becomes one scan for each of them first, in an
-    order in which none needs what a later one reads; a vector is a matrix of one
-    row. Arithmetic that does not need the state moves out of the scan, to
+    order in which none needs what a later one reads; a vector is a matrix with a side
+    of 1. Arithmetic that does not need the state moves out of the scan, to
     whole `B x T x H` tensors before and after it; the chunk body holds the
     events alone.
 

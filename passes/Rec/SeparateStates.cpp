@@ -6,7 +6,6 @@
 
 #include "ir/Nn/NnOps.h"
 #include "passes/Rec/Arithmetic.h"
-#include "passes/Rec/Events.h"
 #include "mlir/IR/IRMapping.h"
 #include "llvm/ADT/SmallBitVector.h"
 
@@ -19,9 +18,7 @@ using namespace tidegate::rec;
 static RankedTensorType tensorOf(Value value) { return cast<RankedTensorType>(value.getType()); }
 static RankedTensorType stateType(ScanOp scan, unsigned state) { return tensorOf(scan.getBodyStates()[state]); }
 
-bool rec::hasStatesToSeparate(ScanOp scan) {
-  return scan.getNumStates() > 1 || hasVectorsOnly(scan);
-}
+bool rec::hasStatesToSeparate(ScanOp scan) { return scan.getNumStates() > 1 || hasVectorsOnly(scan); }
 
 bool rec::hasVectorsOnly(ScanOp scan) {
   return scan.getNumStates() > 0 &&
@@ -142,8 +139,8 @@ private:
 /// decays of the keys, where it is only read by products with other vectors.
 class VectorForm {
 public:
-  VectorForm() = default;
-  VectorForm(ScanOp scan, Value next, Value state) : size(tensorOf(state).getDimSize(0)) {
+  /// `shared` is what the scan of the state hands on.
+  VectorForm(ScanOp scan, Value next, Value state, ArrayRef<Value> shared) : size(tensorOf(state).getDimSize(0)) {
     SmallVector<Value> open{next};
     while (!open.empty())
       if (Operation *op = open.pop_back_val().getDefiningOp(); op && update.insert(op).second)
@@ -153,11 +150,8 @@ public:
       if (staysMatrix(op, [&](Value operand) { return llvm::is_contained(own, operand); }))
         own.push_back(op.getResult(0));
     isColumn = llvm::all_of(own, [&](Value vector) {
-      return llvm::all_of(vector.getUses(), [&](OpOperand &use) {
-        Operation *user = use.getOwner();
-        if (isa<YieldOp>(user))
-          return use.getOperandNumber() >= scan.getNumOutputs();
-        return llvm::is_contained(own, user->getResult(0)) || readsByProduct(user);
+      return !llvm::is_contained(shared, vector) && llvm::all_of(vector.getUsers(), [&](Operation *user) {
+        return isa<YieldOp>(user) || llvm::is_contained(own, user->getResult(0)) || readsByProduct(user);
       });
     });
   }
@@ -286,13 +280,13 @@ class Separation : OpBuilder::Listener {
 public:
   explicit Separation(ScanOp scan) : scan(scan), states(scan), builder(scan, this) {}
 
-  FailureOr<SmallVector<ScanOp>> run(std::string &whyNot) {
+  FailureOr<SmallVector<ScanOp>> run(Refusal &refusal) {
     if (!states.find())
-      return whyNot = "its states need each other", failure();
-    if (!findShared())
-      return whyNot = "matrices of several states meet", failure();
+      return refusal = {scan.getLoc(), "its states need each other"}, failure();
+    if (!findShared(refusal))
+      return failure();
     for (size_t place = 0; place < states.order.size(); ++place)
-      if (!build(place, whyNot)) {
+      if (!build(place, refusal)) {
         for (Operation *op : llvm::reverse(created))
           op->erase();
         return failure();
@@ -309,14 +303,14 @@ private:
   void notifyOperationInserted(Operation *op, OpBuilder::InsertPoint) override { created.push_back(op); }
 
   /// Finds for each scan what it hands on: outputs, and values that a later scan needs.
-  bool findShared() {
+  bool findShared(Refusal &refusal) {
     shared.resize(states.order.size());
     copies.resize(states.order.size());
     for (Operation &op : scan.getBody().front().without_terminator())
       if (auto user = states.placeOf(op.getResult(0)))
         for (Value operand : op.getOperands())
           if (!share(operand, *user))
-            return false;
+            return refusal = {op.getLoc(), "this takes a matrix of another state"}, false;
     for (Value output : scan.getBody().front().getTerminator()->getOperands().take_front(scan.getNumOutputs())) {
       SmallVector<Value> &own = shared[states.placeOf(output).value_or(0)];
       if (!llvm::is_contained(own, output))
@@ -324,7 +318,7 @@ private:
     }
     for (unsigned i = 0; i < scan.getNumStates(); ++i) // a state that takes what another one was
       if (!share(states.next(i), *states.placeOf(scan.getBodyStates()[i])))
-        return false;
+        return refusal = {scan.getLoc(), "one of its states becomes a matrix of another"}, false;
     return true;
   }
 
@@ -346,14 +340,14 @@ private:
   }
 
   /// Builds a scan if it has events.
-  bool build(size_t place, std::string &whyNot) {
+  bool build(size_t place, Refusal &refusal) {
     const unsigned state = states.order[place];
     const int64_t rank = stateType(scan, state).getRank();
     if (rank != 1 && rank != 2)
-      return whyNot = "one of its states has rank " + std::to_string(rank), false;
+      return refusal = {scan.getLoc(), "one of its states has rank " + std::to_string(rank)}, false;
     std::optional<VectorForm> form;
     if (rank == 1)
-      form.emplace(scan, states.next(state), scan.getBodyStates()[state]);
+      form.emplace(scan, states.next(state), scan.getBodyStates()[state], shared[place]);
     PartBody body(scan, states, place, copies[place], form);
     SmallVector<Value> inputs(scan.getInputs());
     SmallVector<int64_t> kinds(scan.getKinds());
@@ -388,12 +382,8 @@ private:
       finals[state] =
           nn::ReshapeOp::create(builder, scan.getLoc(), scan.getFinalStates()[state].getType(), finals[state]);
 
-    Refusal refusal;
     OwningOpRef<ScanOp> copy = copyToRead(part);
-    if (succeeded(readEvents(*copy, refusal)))
-      return true;
-    whyNot = "of one of its states " + refusal.what;
-    return false;
+    return succeeded(readEvents(*copy, refusal));
   }
 
   /// A vector, with dimensions before it, in the form of a state.
@@ -406,14 +396,14 @@ private:
   StateOrder states;
   OpBuilder builder;
   SmallVector<Operation *> created;
-  SmallVector<SmallVector<Value>> shared; ///< By place: values of the body that the scan hands on.
+  SmallVector<SmallVector<Value>> shared;          ///< By place: values of the body that the scan hands on.
+  llvm::DenseMap<Value, Value> outside;            ///< Of those, B x T x H x rest.
   SmallVector<llvm::DenseSet<Operation *>> copies; ///< By place: ops of other scans that it does again.
-  llvm::DenseMap<Value, Value> outside;   ///< Of those, B x T x H x rest.
-  llvm::DenseMap<unsigned, Value> finals; ///< By state.
+  llvm::DenseMap<unsigned, Value> finals;          ///< By state.
   SmallVector<ScanOp> parts;
 };
 } // namespace
 
-FailureOr<SmallVector<ScanOp>> rec::separateStates(ScanOp scan, std::string &whyNot) {
-  return Separation(scan).run(whyNot);
+FailureOr<SmallVector<ScanOp>> rec::separateStates(ScanOp scan, Refusal &refusal) {
+  return Separation(scan).run(refusal);
 }

@@ -1,9 +1,7 @@
 //===- SeparateStates.h - One matrix state a scan ---------------*- C++ -*-===//
 #pragma once
 
-#include "ir/Rec/RecOps.h"
-
-#include <string>
+#include "passes/Rec/Events.h"
 
 namespace tidegate::rec {
 
@@ -15,8 +13,8 @@ bool hasVectorsOnly(ScanOp scan);
 /// Replaces such a scan by token scans of one matrix state each, in an order in which none needs what a later one
 /// knows: what an earlier one reads is an operand of the later ones. A vector of n numbers becomes a matrix, n x 1 if
 /// products with other vectors are all that reads it, else 1 x n. Reads of sums of states become sums of reads.
-/// Otherwise nothing changes, and `whyNot` says why, if states need each other, if values of several meet as matrices,
-/// or if a scan of one state would have no events.
-mlir::FailureOr<llvm::SmallVector<ScanOp>> separateStates(ScanOp scan, std::string &whyNot);
+/// Nothing changes, and `refusal` says why, if states need each other, if matrices of several meet, or if a scan of one
+/// state would have no events.
+llvm::FailureOr<llvm::SmallVector<ScanOp>> separateStates(ScanOp scan, Refusal &refusal);
 
 } // namespace tidegate::rec

@@ -92,8 +92,8 @@ SmallVector<Interval> rec::steadyRanges(func::FuncOp function) {
       scans.push_back(scan);
   });
   for (ScanOp scan : scans) {
-    std::string whyNot; // it is left as it is
-    (void)separateStates(scan, whyNot);
+    Refusal refusal; // it is left as it is
+    (void)separateStates(scan, refusal);
   }
   SideChoice choice(function);
   function.walk([&](ScanOp scan) {

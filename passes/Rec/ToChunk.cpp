@@ -17,22 +17,23 @@ using namespace mlir;
 using namespace tidegate;
 using namespace tidegate::rec;
 
-/// The user's name for the value of an op, quoted, or nothing.
-static std::string nameOf(Operation *op) {
-  auto name = op->getLoc()->findInstanceOf<NameLoc>();
+/// The user's name for the value at a place, quoted, or nothing.
+static std::string nameOf(Location where) {
+  auto name = where->findInstanceOf<NameLoc>();
   return name ? "in '" + name.getName().str() + "', " : std::string();
 }
 
 /// Reports a body without event form; failure if that is the program's fault.
 static LogicalResult report(ScanOp scan, const Refusal &why) {
-  std::string text = nameOf(why.op) + why.what;
+  const Location where = why.where;
+  std::string text = nameOf(where) + why.what;
   if (why.isAffine) {
-    auto diag = emitWarning(why.op->getLoc()) << "scan stays in token form: " << text;
-    if (why.op->getLoc() != scan.getLoc())
+    auto diag = emitWarning(where) << "scan stays in token form: " << text;
+    if (where != scan.getLoc())
       diag.attachNote(scan.getLoc()) << "this scan";
     return success();
   }
-  auto diag = emitError(why.op->getLoc()) << "expects a recurrence that is affine in its state, but " << text;
+  auto diag = emitError(where) << "expects a recurrence that is affine in its state, but " << text;
   diag.attachNote(scan.getLoc()) << "in the body of this scan";
   return diag;
 }
@@ -156,17 +157,19 @@ LogicalResult RecToChunkPass::convert(ScanOp scan) {
   if (hasVectorsOnly(scan) && !vectors)
     return success();
   if (hasStatesToSeparate(scan)) {
-    std::string whyNot;
-    auto parts = separateStates(scan, whyNot);
-    if (failed(parts))
-      return emitWarning(scan.getLoc()) << "scan stays in token form: " << whyNot, success();
+    Refusal why;
+    auto parts = separateStates(scan, why);
+    if (failed(parts)) {
+      why.isAffine = true; // token by token any vector runs
+      return report(scan, why);
+    }
     for (ScanOp part : *parts)
       if (failed(convert(part)))
         return failure();
     return success();
   }
   if (int64_t rank = cast<RankedTensorType>(scan.getBodyStates().front().getType()).getRank(); rank != 2)
-    return emitWarning(scan.getLoc()) << "scan stays in token form: its state has rank " << rank, success();
+    return report(scan, {scan.getLoc(), "its state has rank " + std::to_string(rank)});
   OwningOpRef<ScanOp> copy = copyToRead(scan);
   Refusal why;
   auto program = readEvents(*copy, why, innerScales);

@@ -83,7 +83,7 @@ FailureOr<runtime::Kernel> KernelSet::add(Operation *op) {
   } else if (auto scan = dyn_cast<rec::ScanOp>(op)) {
     if (scan.getChunk() == 1)
       return emitError(op->getLoc()) << "expects a recurrence that runs in chunks, because a GPU runs no others, but this "
-                                        "one stays in token form: see the warning at it",
+                                        "one stays in token form: see the warning",
              failure();
     source = scanKernel(scan, "scan_" + number);
   }

@@ -88,6 +88,29 @@ func.func @error_of_another(%q: tensor<?x?x2x4xf32>, %k: tensor<?x?x2x4xf32>, %v
 
 // -----
 
+// A product with what a later scan reads needs the vector itself.
+// CHECK-LABEL: func @product_with_a_read
+// CHECK:         %[[N:.*]]:2 = rec.scan chunk 16
+// CHECK:         } -> tensor<?x?x2x4xf32>, tensor<?x2x1x4xf32>
+// CHECK:         %[[READ:.*]]:2 = rec.scan chunk 16
+// CHECK:         } -> tensor<?x?x2x4xf32>, tensor<?x2x4x4xf32>
+// CHECK:         nn.mul %[[READ]]#0, %[[N]]#0
+func.func @product_with_a_read(%q: tensor<?x?x2x4xf32>, %k: tensor<?x?x2x4xf32>) -> tensor<?x?x2xf32> {
+  %o, %n1, %S1 = rec.scan chunk 1 (%q, %k : tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>)
+      kinds [0, 0] out_kinds [0] states 2 {
+  ^bb0(%qt: tensor<4xf32>, %kt: tensor<4xf32>, %n: tensor<4xf32>, %S: tensor<4x4xf32>):
+    %n2 = nn.add %n, %kt : tensor<4xf32>, tensor<4xf32>
+    %kk = nn.dot %kt, %kt contract [] x [] : tensor<4xf32>, tensor<4xf32>
+    %S2 = nn.add %S, %kk : tensor<4x4xf32>, tensor<4x4xf32>
+    %r = nn.dot %qt, %S2 contract [0] x [0] : tensor<4xf32>, tensor<4x4xf32>
+    %ot = nn.dot %r, %n2 contract [0] x [0] : tensor<4xf32>, tensor<4xf32>
+    rec.yield %ot, %n2, %S2 : tensor<f32>, tensor<4xf32>, tensor<4x4xf32>
+  } -> tensor<?x?x2xf32>, tensor<?x2x4xf32>, tensor<?x2x4x4xf32>
+  return %o : tensor<?x?x2xf32>
+}
+
+// -----
+
 // A momentum that reads what it moves.
 func.func @momentum(%k: tensor<?x?x2x4xf32>, %v: tensor<?x?x2x8xf32>) -> tensor<?x2x4x8xf32> {
   // expected-warning @below {{scan stays in token form: its states need each other}}
@@ -107,11 +130,12 @@ func.func @momentum(%k: tensor<?x?x2x4xf32>, %v: tensor<?x?x2x8xf32>) -> tensor<
 
 // A memory may be added to another only as a read.
 func.func @sum_of_matrices(%k: tensor<?x?x2x4xf32>, %v: tensor<?x?x2x8xf32>) -> tensor<?x2x4x8xf32> {
-  // expected-warning @below {{scan stays in token form: matrices of several states meet}}
+  // expected-note @below {{this scan}}
   %S1, %R1 = rec.scan chunk 1 (%k, %v : tensor<?x?x2x4xf32>, tensor<?x?x2x8xf32>) kinds [0, 0] out_kinds [] states 2 {
   ^bb0(%kt: tensor<4xf32>, %vt: tensor<8xf32>, %S: tensor<4x8xf32>, %R: tensor<4x8xf32>):
     %kv = nn.dot %kt, %vt contract [] x [] : tensor<4xf32>, tensor<8xf32>
     %S2 = nn.add %S, %kv : tensor<4x8xf32>, tensor<4x8xf32>
+    // expected-warning @below {{scan stays in token form: this takes a matrix of another state}}
     %R2 = nn.add %R, %S2 : tensor<4x8xf32>, tensor<4x8xf32>
     rec.yield %S2, %R2 : tensor<4x8xf32>, tensor<4x8xf32>
   } -> tensor<?x2x4x8xf32>, tensor<?x2x4x8xf32>

@@ -1,5 +1,5 @@
 //===- RacesPlayTest.cpp - Races in the kernels of whole models -------------===//
-// Every kernel that training, scores and decoding of a model launch on a GPU, played
+// Every kernel that gradients, scores and decoding of a model launch on a GPU, played
 // under two schedules with its accesses to shared memory checked: kernels throw at
 // what no barrier orders (RaceCheck.h, which unit.Device shows to see it).
 //===----------------------------------------------------------------------===//
