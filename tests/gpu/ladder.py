@@ -7,7 +7,8 @@ CPU, by tensor and by row. Groups: `lengths`, five bare scans of tidegate.fla an
 vectors, at every length; `widths`, the bare
 scans of the gated delta rule, GLA, KDA, Mamba-2, RWKV-7 and Gated DeltaProduct at every pair of key and value widths;
 `golden`, the reference models of tests/golden in f32; `models`, GLA, DeltaNet, Gated DeltaNet and LaCT at a low and
-at full rank, KDA, RWKV-7, Mamba-2, Gated DeltaProduct, each at every length. Without names all run, cheap runs first.
+at full rank, KDA, RWKV-7, Mamba-2, Gated DeltaProduct, each at every length; `heads`, the same models with one head of
+every width. Without names all run, cheap runs first.
 
 One line per run as it ends, with the failed rows of one that does not hold; then per group how many held and the
 largest share of a bound. `--lengths` replaces the lengths, `--only` takes those whose name it is in, `--precision`
@@ -35,10 +36,19 @@ MODELS = {
     "gated_deltanet rank 32": ("gated_deltanet", "H=2 head_dim=32 mlp_width=48 rank=32"),
     "gated_deltanet full": ("gated_deltanet", "H=2 head_dim=32 mlp_width=48"),
     "lact rank 8": ("lact", "H=2 N=2 chunk=64 window=64 mlp_width=48 rank=8"),
+    "lact rank 32": ("lact", "H=2 N=1 chunk=64 window=64 mlp_width=48 rank=32"),
     "lact full": ("lact", "H=2 N=2 chunk=64 window=64 mlp_width=48"),
     "kda": ("kda", "H=2 head_dim=32 mlp_width=48"),
     "rwkv7": ("rwkv7", "head_dim=32 decay_rank=16 rate_rank=16 value_rank=8 gate_rank=16"),
     "mamba2": ("mamba2", "head_dim=32 N=32"), "delta_product": ("delta_product", "H=2 head_dim=32 mlp_width=48"),
+}
+ONE_HEAD = {  # of a width W, `share` of 64
+    "gla": "D=64 H=1 expand_k={share} expand_v={share} mlp_width=48",
+    "delta_net": "D=64 H=1 expand_k={share} expand_v={share} mlp_width=48",
+    "gated_deltanet": "D=64 H=1 head_dim={W} mlp_width=48", "lact": "D={W} H=1 N=1 chunk=32 window=32 mlp_width=48",
+    "kda": "D=64 H=1 head_dim={W} mlp_width=48", "mamba2": "D={W} expand=1 head_dim={W} N={W}",
+    "rwkv7": "D={W} head_dim={W} decay_rank=16 rate_rank=16 value_rank=8 gate_rank=16",
+    "delta_product": "D=64 H=1 head_dim={W} mlp_width=48",
 }
 FLA = "frontends/python/tidegate/fla/"
 SCANS = {"gla": FLA + "gla.tg", "simple_gla": FLA + "simple_gla.tg", "delta_rule": FLA + "delta.tg",
@@ -80,6 +90,10 @@ def runs(groups, lengths):
     for name, (example, sets) in MODELS.items() if "models" in groups else ():
         for T in lengths:
             found.append((2 * T * 64 * 64, ("models", f"{name}, T {T}", model(example, SMALL + sets, T))))
+    for name, sets in ONE_HEAD.items() if "heads" in groups else ():
+        for W in WIDTHS:
+            arguments = model(name, "L=1 vocab=40 " + sets.format(W=W, share=W / 64), 65)
+            found.append((65 * W * W, ("heads", f"{name}, {W}", arguments)))
     return [run for cost, run in sorted(found, key=lambda costed: costed[0])]
 
 
@@ -165,7 +179,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=540, help="for all of them (default 540)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="keeps results, and goes on from them")
     given = parser.parse_args()
-    known = ["lengths", "widths", "golden", "models"]
+    known = ["lengths", "widths", "golden", "models", "heads"]
     if unknown := set(given.groups) - set(known):
         parser.error(f"unknown groups: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     ends = time.monotonic() + given.seconds
