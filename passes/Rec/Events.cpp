@@ -89,7 +89,7 @@ private:
   static Form stateForm(unsigned version) {
     Form form;
     form.kind = Form::IsMatrix;
-    form.matrix.bases.push_back({Value(), version});
+    form.matrix.bases.push_back({Value(), version, Value()});
     return form;
   }
 
@@ -199,7 +199,7 @@ private:
   /// One add for each state that the value reads.
   void addEvents(const Form::Outer &outer) {
     if (outer.value.terms.empty() && outer.value.constant)
-      program.adds.push_back({place++, outer.key, outer.value.constant, Value(), 0});
+      program.adds.push_back({place++, outer.key, outer.value.constant, Value(), 0, Value()});
     Value constant = outer.value.constant;
     for (const auto &[term, version, factor] : outer.value.terms) {
       program.adds.push_back({place++, outer.key, constant, term, places[version], factor});

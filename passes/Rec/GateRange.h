@@ -27,8 +27,9 @@ struct Interval {
 class RangeAnalysis {
 public:
   using Ranges = llvm::DenseMap<mlir::Value, Interval>;
+  RangeAnalysis() = default;
   /// `known`: what else is known, of arguments above all.
-  explicit RangeAnalysis(Ranges known = {}) : known(std::move(known)) {}
+  explicit RangeAnalysis(Ranges known) : known(std::move(known)) {}
 
   Interval rangeOf(mlir::Value value);
   /// Of a product element by element, in which a factor may occur more than once.

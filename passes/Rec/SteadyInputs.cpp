@@ -25,7 +25,7 @@ struct Requirement {
 
 class SideChoice {
 public:
-  explicit SideChoice(func::FuncOp function) : function(function), ranges(function.getNumArguments(), kBoth) {}
+  explicit SideChoice(func::FuncOp function) : ranges(function.getNumArguments(), kBoth), function(function) {}
 
   void meet(const Requirement &requirement) {
     if (holds(requirement, ranges))
