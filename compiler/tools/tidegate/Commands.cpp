@@ -9,6 +9,8 @@
 #include "runtime/core/Suggest.h"
 
 #include <csignal>
+#include <cstring>
+#include <execinfo.h>
 #include <iostream>
 #include <new>
 #include <unistd.h>
@@ -62,10 +64,20 @@ ExitCode dispatch(std::span<const std::string> args) {
 }
 
 /// An abort or a crash is our bug and has our exit code; scripts can tell it
-/// from bad input. Only async-signal-safe calls here.
-void reportCrash(int) {
-  constexpr std::string_view message = "tidegate: crashed (this is a bug in tidegate)\n";
-  [[maybe_unused]] ssize_t written = write(STDERR_FILENO, message.data(), message.size());
+/// from bad input. Whence it came goes to stderr, for a report of it; a crash
+/// on the way ends it like one. Only async-signal-safe calls here.
+void reportCrash(int signal) {
+  auto say = [](std::string_view text) { [[maybe_unused]] ssize_t n = write(STDERR_FILENO, text.data(), text.size()); };
+  say("tidegate: crashed (this is a bug in tidegate): SIG");
+  say(sigabbrev_np(signal));
+  say("\n");
+  std::signal(signal, [](int) { _exit(kOurBug); });
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, signal);
+  sigprocmask(SIG_UNBLOCK, &blocked, nullptr);
+  void *frames[64];
+  backtrace_symbols_fd(frames, backtrace(frames, 64), STDERR_FILENO);
   _exit(kOurBug);
 }
 
@@ -99,6 +111,8 @@ ExitCode tool::runTool(std::span<const std::string> args) {
 
 ExitCode tool::runProcess(std::span<const std::string> args) {
   std::signal(SIGXFSZ, SIG_IGN); // A file size limit is reported like a full disk, not by dying.
+  void *frame;
+  backtrace(&frame, 1); // The first call loads a library, which a crash must not have to.
   for (int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE})
     std::signal(signal, reportCrash);
   return runTool(args);

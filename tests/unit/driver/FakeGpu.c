@@ -25,7 +25,8 @@ const char *fake_gpu_notes(void) {
 static int note(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  length += (size_t)vsnprintf(notes + length, sizeof notes - length, format, arguments);
+  if (length < sizeof notes) // what is more than that is not noted
+    length += (size_t)vsnprintf(notes + length, sizeof notes - length, format, arguments);
   va_end(arguments);
   return 0;
 }
