@@ -53,6 +53,8 @@ TEST_F(CommandsTest, ResultsThatCannotBePrintedAreAFailure) {
 TEST_F(CommandsTest, ACrashIsOurBug) {
   writeText(path("crash.tg"), "crash\n");
   expectFailure(3, "params crash.tg", "this is a bug in tidegate");
+  const std::string whence = tool("params crash.tg").err;
+  EXPECT_TRUE(contains(whence, "SIGABRT\n") && contains(whence, "tidegate-fake(")) << whence;
 }
 
 TEST_F(CommandsTest, Params) {
