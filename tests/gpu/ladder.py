@@ -2,8 +2,8 @@
 
     python3 tests/gpu/ladder.py TIDEGATE [GROUP]... [OPTION]...
 
-TIDEGATE is the command line of a build. Every run holds f32 and bf16 on the GPU against the fp64 token form on the
-CPU, by tensor and by row. Groups: `lengths`, five bare scans of tidegate.fla and four of several states, or of
+TIDEGATE is the command line of a build. Every run holds f32 or bf16 on the GPU against the fp64 token form on the
+CPU, by tensor and by row; one precision a run, which leaves out the CPU's own forms. Groups: `lengths`, five bare scans of tidegate.fla and four of several states, or of
 vectors, at every length; `widths`, the bare
 scans of the gated delta rule, GLA, KDA, Mamba-2, RWKV-7 and Gated DeltaProduct at every pair of key and value widths;
 `golden`, the reference models of tests/golden in f32; `models`, GLA, DeltaNet, Gated DeltaNet and LaCT at a low and
@@ -12,7 +12,7 @@ every width. Without names all run, cheap runs first.
 
 One line per run as it ends, with the failed rows of one that does not hold; then per group how many held and the
 largest share of a bound. `--lengths` replaces the lengths, `--only` takes those whose name it is in, `--precision`
-compares one precision only, `--part` takes every N-th run from the I-th. `--log` keeps results in FILE; runs whose
+those of one precision, `--part` takes every N-th run from the I-th. `--log` keeps results in FILE; runs whose
 result is there already are not run again, so that the same call goes on where the last one ran out of its seconds.
 Exits 1 if a run does not hold, or has not come to its end.
 """
@@ -73,7 +73,7 @@ def model(name, sets, T):
     return [f"examples/{name}/{name}.tg", *parts, "--batch", "1", "--seq", str(T)]
 
 
-def runs(groups, lengths):
+def runs(groups, lengths, precisions=("bf16", "f32")):
     """(group, name, arguments) of each run, cheap ones first."""
     found = []  # with T times numbers in a state, about, before each
     for name in LONG if "lengths" in groups else ():
@@ -85,7 +85,7 @@ def runs(groups, lengths):
                 found.append((65 * K * V, ("widths", f"{name} {K} x {V}", entry(name, 65, K, V))))
     for folder in sorted((ROOT / "tests/golden").glob("*/")) if "golden" in groups else ():
         example = folder.name.rsplit("_r", 1)[0]
-        arguments = [f"examples/{example}/{example}.tg", "--golden", str(folder), "--precision", "f32"]
+        arguments = [f"examples/{example}/{example}.tg", "--golden", str(folder)]
         found.append((100 * 64 * 64, ("golden", folder.name, arguments)))
     for name, (example, sets) in MODELS.items() if "models" in groups else ():
         for T in lengths:
@@ -94,17 +94,17 @@ def runs(groups, lengths):
         for W in WIDTHS:
             arguments = model(name, "L=1 vocab=40 " + sets.format(W=W, share=W / 64), 65)
             found.append((65 * W * W, ("heads", f"{name}, {W}", arguments)))
-    return [run for cost, run in sorted(found, key=lambda costed: costed[0])]
+    return [(group, f"{name}, {precision}", [*arguments, "--precision", precision])
+            for cost, (group, name, arguments) in sorted(found, key=lambda costed: costed[0])
+            for precision in precisions if group != "golden" or precision == "f32"]
 
 
-def verify(binary, run, options, ends):
+def verify(binary, run, ends):
     """The run's report, or none and why."""
     limit = ends - time.monotonic()
     if limit < 1:
         return None, "not started: out of time"
-    if run[0] == "golden":
-        options = []  # in f32 anyway
-    command = [binary, "verify", *run[2], *options, "--device", "cuda", "--format", "json", "--all", "--threads", "2"]
+    command = [binary, "verify", *run[2], "--device", "cuda", "--format", "json", "--all", "--threads", "2"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
     except subprocess.TimeoutExpired:
@@ -172,7 +172,7 @@ def main():
     parser.add_argument("groups", nargs="*", metavar="GROUP")
     parser.add_argument("--lengths", type=lambda text: list(map(int, text.split(","))), default=LENGTHS, metavar="T,T",
                         help="of `lengths` and `models` (default %(default)s)")
-    parser.add_argument("--precision", choices=["f32", "bf16"], help="compare no other with f64")
+    parser.add_argument("--precision", choices=["f32", "bf16"], help="no runs of the other")
     parser.add_argument("--only", type=re.compile, default=re.compile(""), metavar="REGEX", help="names that it is in")
     parser.add_argument("--part", type=part, default=(1, 1), metavar="I/N", help="every N-th run from the I-th")
     parser.add_argument("--jobs", type=int, default=8, help="runs at a time (default 8)")
@@ -184,15 +184,15 @@ def main():
         parser.error(f"unknown groups: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     ends = time.monotonic() + given.seconds
     index, count = given.part
-    found = [run for run in runs(given.groups or known, given.lengths) if given.only.search(run[1])]
+    precisions = [given.precision] if given.precision else ["bf16", "f32"]
+    found = [run for run in runs(given.groups or known, given.lengths, precisions) if given.only.search(run[1])]
     chosen = found[index - 1::count]
     logged = read_log(given.log)
     summary = Summary(len(chosen))
-    options = ["--precision", given.precision] if given.precision else []
 
     def timed(run):
         began = time.monotonic()
-        return run, *verify(given.binary, run, options, ends), time.monotonic() - began
+        return run, *verify(given.binary, run, ends), time.monotonic() - began
 
     for group, name, _ in chosen:
         if (group, name) in logged:
