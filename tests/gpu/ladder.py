@@ -3,10 +3,10 @@
     python3 tests/gpu/ladder.py TIDEGATE [GROUP]... [OPTION]...
 
 TIDEGATE is the command line of a build. Every run holds f32 or bf16 on the GPU against the fp64 token form on the
-CPU, by tensor and by row; one precision a run, which leaves out the CPU's own forms. Groups: `lengths`, five bare scans of tidegate.fla and four of several states, or of
-vectors, at every length; `widths`, the bare
-scans of the gated delta rule, GLA, KDA, Mamba-2, RWKV-7 and Gated DeltaProduct at every pair of key and value widths;
-`golden`, the reference models of tests/golden in f32; `models`, GLA, DeltaNet, Gated DeltaNet and LaCT at a low and
+CPU, by tensor and by row; one precision a run, which leaves out the CPU's own forms. Groups: `lengths`, five bare scans
+of tidegate.fla and four of several states, or of vectors, at every length; `widths`, the bare scans of the gated delta
+rule, GLA, KDA, Mamba-2, RWKV-7 and Gated DeltaProduct at every pair of key and value widths; `golden`, the reference
+models of tests/golden in f32; `models`, GLA, DeltaNet, Gated DeltaNet and LaCT at a low and
 at full rank, KDA, RWKV-7, Mamba-2, Gated DeltaProduct, each at every length; `heads`, the same models with one head of
 every width. Without names all run, cheap runs first.
 
@@ -14,7 +14,7 @@ One line per run as it ends, with the failed rows of one that does not hold; the
 largest share of a bound. `--lengths` replaces the lengths, `--only` takes those whose name it is in, `--precision`
 those of one precision, `--part` takes every N-th run from the I-th. `--log` keeps results in FILE; runs whose
 result is there already are not run again, so that the same call goes on where the last one ran out of its seconds.
-Exits 1 if a run does not hold, or has not come to its end.
+Exits 1 if a run does not hold, or has not come to its end, 2 if there is none to run.
 """
 
 import argparse
@@ -27,6 +27,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PRECISIONS = ["bf16", "f32"]
 LENGTHS = [1, 17, 63, 64, 65, 1000, 4321]
 WIDTHS = [16, 32, 48, 64, 80, 96, 128, 160, 192, 256]
 SMALL = "D=64 L=2 vocab=40 "
@@ -73,7 +74,7 @@ def model(name, sets, T):
     return [f"examples/{name}/{name}.tg", *parts, "--batch", "1", "--seq", str(T)]
 
 
-def runs(groups, lengths, precisions=("bf16", "f32")):
+def runs(groups, lengths, precisions):
     """(group, name, arguments) of each run, cheap ones first."""
     found = []  # with T times numbers in a state, about, before each
     for name in LONG if "lengths" in groups else ():
@@ -172,7 +173,7 @@ def main():
     parser.add_argument("groups", nargs="*", metavar="GROUP")
     parser.add_argument("--lengths", type=lambda text: list(map(int, text.split(","))), default=LENGTHS, metavar="T,T",
                         help="of `lengths` and `models` (default %(default)s)")
-    parser.add_argument("--precision", choices=["f32", "bf16"], help="no runs of the other")
+    parser.add_argument("--precision", choices=PRECISIONS, help="no runs of the other")
     parser.add_argument("--only", type=re.compile, default=re.compile(""), metavar="REGEX", help="names that it is in")
     parser.add_argument("--part", type=part, default=(1, 1), metavar="I/N", help="every N-th run from the I-th")
     parser.add_argument("--jobs", type=int, default=8, help="runs at a time (default 8)")
@@ -184,9 +185,11 @@ def main():
         parser.error(f"unknown groups: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     ends = time.monotonic() + given.seconds
     index, count = given.part
-    precisions = [given.precision] if given.precision else ["bf16", "f32"]
+    precisions = [given.precision] if given.precision else PRECISIONS
     found = [run for run in runs(given.groups or known, given.lengths, precisions) if given.only.search(run[1])]
     chosen = found[index - 1::count]
+    if not chosen:
+        parser.error("these options leave no run")
     logged = read_log(given.log)
     summary = Summary(len(chosen))
 

@@ -65,7 +65,8 @@ ExitCode dispatch(std::span<const std::string> args) {
 
 /// An abort or a crash is our bug and has our exit code; scripts can tell it
 /// from bad input. Whence it came goes to stderr, for a report of it; a crash
-/// on the way ends it like one. Only async-signal-safe calls here.
+/// on the way ends it like one. Only async-signal-safe calls here, as
+/// `backtrace` is once its library is loaded.
 void reportCrash(int signal) {
   auto say = [](std::string_view text) { [[maybe_unused]] ssize_t n = write(STDERR_FILENO, text.data(), text.size()); };
   say("tidegate: crashed (this is a bug in tidegate): SIG");
